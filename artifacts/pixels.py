@@ -1,0 +1,163 @@
+"""Encoded bytes -> uint8 pixels: the only decode and resize there is.
+
+Training, the parity gate, the server and the folder jobs all come through `decode`, so that no two of them can
+disagree about a picture. What it does, in order:
+
+    bytes -> kind by first bytes -> header -> limits -> draft (JPEG at 1/2, 1/4, 1/8) -> load -> EXIF orientation
+          -> RGB or grey (alpha on white, 16 bits shifted to 8) -> stretch to the size, bilinear -> uint8 (H, W, C)
+
+`PREPROCESSING` states the same in words; it stands in every manifest, and a bundle made under other rules is refused.
+"""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+# Image.open(formats=…) falls back to importing every plug-in there is when one of these is not loaded yet.
+from PIL import JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401, I001
+
+from artifacts.errors import BadPicture, NotAnImage, PictureTooLarge, UnreadablePicture, UnsupportedFormat
+
+MAX_PIXELS = 40_000_000  # 40 megapixels: 120 MB as RGB
+MAX_SCANS = 100  # a small progressive JPEG of 1,000 scans takes minutes; libjpeg-turbo advises a limit
+
+PREPROCESSING = {
+    "version": 1,
+    "formats": ["JPEG", "PNG", "WEBP"],
+    "orientation": "EXIF applied",
+    "alpha": "on white",
+    "depth": "16 bits shifted to 8",
+    "resize": "stretched to the input size, bilinear with antialiasing; JPEG first scaled by 1/2, 1/4 or 1/8 in decoding",
+    "values": "uint8, 0 to 255; scaling is inside the graph",
+}
+
+# The limit of `decode` is stricter and is checked before a pixel is decoded; Pillow's own would only warn.
+Image.MAX_IMAGE_PIXELS = None
+
+_OTHER_KINDS = (
+    (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"%PDF", "PDF"), (b"8BPS", "Photoshop"),
+    (b"%!PS", "PostScript"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"<svg", "SVG"),
+)  # fmt: skip
+_TURNS = {  # EXIF orientation (CIPA DC-008, tag 274) -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+class Picture(NamedTuple):
+    """A decoded picture: `pixels` uint8 (H, W, C) at the model's size; `width` and `height` as a viewer shows it."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def decode(data: bytes, height: int, width: int, channels: int, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode JPEG, PNG or WebP bytes to uint8 pixels of shape (height, width, channels); `channels` is 1 or 3.
+
+    Raises:
+        NotAnImage, UnsupportedFormat, UnreadablePicture, PictureTooLarge: all of them `BadPicture`.
+    """
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        image, shown = _load(data, mode, max(height, width), max_pixels)
+        image = _flat(image, mode)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+    except BadPicture:
+        raise
+    except Exception as error:  # Pillow raises SyntaxError, ValueError, struct.error and others on damaged bytes
+        message = f"the picture cannot be decoded ({error or type(error).__name__}); send it undamaged"
+        raise UnreadablePicture(message) from error
+    return Picture(np.asarray(image).reshape(height, width, channels), *shown)
+
+
+def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Stretch a picture, uint8 (H, W, C), to (height, width, C) as `decode` does."""
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    stretched = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(stretched).reshape(height, width, pixels.shape[2])
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode a picture, uint8 (H, W, C), as PNG: `decode` at the same size gives the same pixels back."""
+    out = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def thumbnail(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
+    """A JPEG of at most side × side pixels, in the picture's own proportions, for a person to look at.
+
+    Raises:
+        BadPicture: as `decode`.
+    """
+    image, _ = _load(data, "RGB", side, max_pixels)
+    image = _flat(image, "RGB")
+    image.thumbnail((side, side), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _load(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright picture, at least `side` long where it can be, and its full size (width, height)."""
+    image = Image.open(io.BytesIO(data), formats=(_kind(data),))
+    width, height = image.size
+    if width * height > max_pixels:
+        message = f"the picture has {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are accepted"
+        raise PictureTooLarge(message)
+    image.draft(mode, (side, side))
+    image.load()
+    orientation = _orientation(image)
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+    return image, (height, width) if orientation in _QUARTER_TURNS else (width, height)
+
+
+def _kind(data: bytes) -> str:
+    """Pillow's name for the format that the first bytes announce."""
+    if data.startswith(b"\xff\xd8\xff"):
+        if data.count(b"\xff\xda") > MAX_SCANS:
+            raise UnreadablePicture(f"the JPEG has more than {MAX_SCANS} scans; save it as a plain JPEG")
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    found = next((name for magic, name in _OTHER_KINDS if data.startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        found = "HEIF or AVIF"
+    if found:
+        raise UnsupportedFormat(f"the bytes are {found}; JPEG, PNG and WebP are read")
+    came = f"{len(data):,} bytes that begin with {data[:8]!r}" if data else "no bytes"
+    raise NotAnImage(f"this is not a picture: {came}; send a JPEG, PNG or WebP")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none."""
+    if not image.info.keys() & {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}:
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - a broken EXIF block must not cost the person a picture that is whole
+        return 1
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """8 bits, no alpha, in `mode`."""
+    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip everything above 255 to white
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)

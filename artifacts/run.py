@@ -1,0 +1,92 @@
+"""What a training run leaves behind: `runs/<id>/`.
+
+    config.toml       everything resolved, seed included      labels.json       class names, in the order of the outputs
+    model.keras       the best weights                        history.csv       a row an epoch
+    metrics.json      on validation and test                  report.html       the plots
+    split.json        which file went where, with sha256      environment.json  versions and machine
+    pictures.npz      held-out encoded pictures, for the parity gate (the exporter never sees the data set)
+
+`metrics.json` is written last: a directory without it is a run that did not finish.
+"""
+
+import json
+import secrets
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from artifacts.errors import BadRun
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Sorts by time."""
+        return self.path.name
+
+    @property
+    def model_file(self) -> Path:
+        """The Keras model with the best weights: uint8 (N, H, W, C) -> float32 (N, classes)."""
+        return self.path / "model.keras"
+
+    @property
+    def pictures_file(self) -> Path:
+        """Held-out encoded pictures."""
+        return self.path / "pictures.npz"
+
+    @property
+    def report_file(self) -> Path:
+        """The report, one self-contained page."""
+        return self.path / "report.html"
+
+    def config(self) -> dict[str, Any]:
+        """Everything that was resolved."""
+        return tomllib.loads((self.path / "config.toml").read_text())
+
+    def labels(self) -> list[str]:
+        """Class names, in the order of the outputs."""
+        return list(json.loads((self.path / "labels.json").read_text()))
+
+    def metrics(self) -> dict[str, Any]:
+        """{"validation": {"accuracy", "loss", …}, "test": {…}}."""
+        return dict(json.loads((self.path / "metrics.json").read_text()))
+
+
+def new_id(preset: str) -> str:
+    """A run's id: UTC time, preset, four random digits."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{preset}-{secrets.token_hex(2)}"
+
+
+def finished(runs: Path) -> list[Run]:
+    """All finished runs, oldest first."""
+    return [Run(path.parent) for path in sorted(runs.glob("*/metrics.json"))]
+
+
+def find(runs: Path, reference: str) -> Run:
+    """A run by path, by id, by the beginning of its id, or the newest by the word `latest`.
+
+    Raises:
+        BadRun: there is none, it did not finish, or more than one begins like this.
+    """
+    path = Path(reference)
+    if "/" in reference or path.is_dir():
+        if not (path / "metrics.json").is_file():
+            raise BadRun(f"{reference} is not a finished training run (it has no metrics.json); see `tintype runs`")
+        return Run(path.absolute())
+    known = finished(runs)
+    found = known[-1:] if reference == "latest" else [run for run in known if run.id.startswith(reference)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadRun(f"{len(found)} runs begin with {reference!r}: {', '.join(run.id for run in found)}; give one id")
+    if (runs / reference).is_dir():
+        raise BadRun(f"run {reference} did not finish training; train it again")
+    have = f"the newest is {known[-1].id}" if known else "there is none yet: `tintype train digits` makes one"
+    raise BadRun(f"there is no run {reference!r} in {runs}; {have}")

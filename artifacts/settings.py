@@ -1,0 +1,109 @@
+"""The settings: one frozen record, read from a mapping that is passed in, strictly.
+
+They stand on floor 0 because every room needs the home folder and a misspelt `TINTYPE_*` name must stop every command.
+`SETTINGS` is the one table: README's is checked against it by a test.
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from artifacts.errors import WrongUse
+from artifacts.pixels import MAX_PIXELS
+
+PREFIX = "TINTYPE_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set from outside, resolved."""
+
+    home: Path
+    device: str
+    api_processes: int
+    deadline_ms: int
+    max_body_mb: int
+    max_pixels: int
+    max_pictures: int
+    queue_depth: int
+
+    @property
+    def runs(self) -> Path:
+        """Where training runs lie."""
+        return self.home / "runs"
+
+    @property
+    def models(self) -> Path:
+        """Where exported models lie."""
+        return self.home / "models"
+
+    @property
+    def jobs(self) -> Path:
+        """Where folder jobs lie."""
+        return self.home / "jobs"
+
+
+class Setting(NamedTuple):
+    """One row of the table: default as text, reader of the text, what it means."""
+
+    default: str
+    read: Callable[[str], Any]
+    meaning: str
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError("a whole number of at least 1")
+    return int(text)
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(" or ".join(allowed))
+        return text
+
+    return read
+
+
+SETTINGS = {
+    "HOME": Setting("./var", lambda text: Path(text).expanduser().absolute(), "folder of `runs/`, `models/`, `jobs/`"),
+    "DEVICE": Setting("auto", _one_of("auto", "cpu"), "`auto` or `cpu`: this version serves on CPUs"),
+    "API_PROCESSES": Setting("1", _whole, "web processes of `tintype serve`, each with its own engine"),
+    "DEADLINE_MS": Setting("10000", _whole, "milliseconds after which a request is answered with 504"),
+    "MAX_BODY_MB": Setting("32", _whole, "largest request body, in megabytes"),
+    "MAX_PIXELS": Setting(str(MAX_PIXELS), _whole, "largest picture, in pixels"),
+    "MAX_PICTURES": Setting("256", _whole, "most pictures in one request"),
+    "QUEUE_DEPTH": Setting("1024", _whole, "pictures that may wait for the engine; beyond that, 429"),
+}
+
+# Promised by the design, not yet served: a person who sets one must not believe that it took effect.
+LATER = ("REDIS_URL", "FOLDERS", "RUNTIME", "TF_SERVING", "VARIANT", "KEYS")
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Raises:
+        WrongUse: an unknown TINTYPE_* name (the nearest known one is named), or a value that makes no sense.
+    """
+    given = {name.removeprefix(PREFIX): text for name, text in environ.items() if name.startswith(PREFIX)}
+    for name in sorted(given.keys() - SETTINGS.keys()):
+        raise WrongUse(_unknown(name))
+    values = {}
+    for name, setting in SETTINGS.items():
+        try:
+            values[name.lower()] = setting.read(given.get(name) or setting.default)
+        except ValueError as error:
+            raise WrongUse(f"{PREFIX}{name} must be {error}; received {given[name]!r}") from None
+    return Settings(**values)
+
+
+def _unknown(name: str) -> str:
+    if name in LATER:
+        return f"{PREFIX}{name} is not served by this version; unset it (docs/architecture.md says what comes when)"
+    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0)[0]
+    return f"{PREFIX}{name} is not a setting; did you mean {PREFIX}{near}?"

@@ -1,0 +1,218 @@
+"""The store: `models/<name>/<version>/`, published in one atomic step, and the aliases.
+
+    models/digits/3/              a version: a bundle, never altered once it is there
+    models/digits/aliases.json    {"production": 3, "previous": 2}, replaced atomically
+    models/digits/config.pbtxt    for Triton
+    models/digits/.versions       the last number given out; a number is never given twice, not after a deletion either
+    models/digits/.tmp-…/         a version in the making: no server takes a name that is not a number
+
+A maker holds a kernel lock on its `.tmp-…` directory, so the next publish can tell one that died and clear it away.
+"""
+
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from artifacts import bundle, files
+from artifacts.errors import Busy, UnknownModel, WrongUse
+
+PRODUCTION = "production"
+PREVIOUS = "previous"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_TEMPORARY = ".tmp-"
+
+
+class Reference(NamedTuple):
+    """NAME, NAME@3 or NAME@alias, as a person writes it."""
+
+    name: str
+    version: int | None = None
+    alias: str | None = None
+
+
+def parse(text: str) -> Reference:
+    """Read a reference such as `digits`, `digits@3` or `digits@canary`.
+
+    Raises:
+        WrongUse: the name is not one that a model can have.
+    """
+    name, _, rest = text.partition("@")
+    check_name(name)
+    if rest.isdigit():
+        return Reference(name, version=int(rest))
+    return Reference(name, alias=rest or None)
+
+
+def check_name(name: str) -> str:
+    """The name, when a model can have it.
+
+    Raises:
+        WrongUse: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise WrongUse(f"a name has 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit; received {name!r}")
+    return name
+
+
+class Store:
+    """All models under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        """Models that have at least one version."""
+        found = (path.name for path in sorted(self.root.glob("*")) if _NAME.fullmatch(path.name) and path.is_dir())
+        return [name for name in found if self.versions(name)]
+
+    def versions(self, name: str) -> list[int]:
+        """A model's versions, oldest first."""
+        paths = (self.root / name).glob("[0-9]*")
+        return sorted(int(path.name) for path in paths if path.name.isdigit() and path.is_dir())
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """{"production": 3, …}; empty when nothing is deployed."""
+        try:
+            return dict(json.loads((self.root / name / "aliases.json").read_bytes()))
+        except FileNotFoundError:
+            return {}
+
+    def path(self, name: str, version: int) -> Path:
+        """Where a version lies."""
+        return self.root / name / str(version)
+
+    def resolve(self, reference: Reference) -> int:
+        """The version that a reference means; without version or alias, the one in production.
+
+        Raises:
+            UnknownModel: there is no such model, version or alias.
+        """
+        name, version, alias = reference
+        versions = self.versions(check_name(name))
+        if not versions:
+            have = ", ".join(self.names()) or "none yet: `tintype export` makes one"
+            raise UnknownModel(f"there is no model {name!r}; the models are: {have}")
+        if version is None:
+            aliases = self.aliases(name)
+            version = aliases.get(alias or PRODUCTION)
+            if version is None and alias is None:
+                raise UnknownModel(f"no version of {name} is in production; run: tintype deploy {name}")
+            if version is None:
+                have = ", ".join(aliases) or "none"
+                raise UnknownModel(f"{name} has no alias {alias!r}; its aliases are: {have}")
+        if version not in versions:
+            raise UnknownModel(f"{name} has no version {version}; its versions are: {', '.join(map(str, versions))}")
+        return version
+
+    def only(self) -> str:
+        """The model to take when none is named: the only one in production.
+
+        Raises:
+            UnknownModel: none is in production, or more than one.
+        """
+        live = [name for name in self.names() if PRODUCTION in self.aliases(name)]
+        if len(live) == 1:
+            return live[0]
+        if live:
+            raise UnknownModel(f"{len(live)} models are in production, so name one of: {', '.join(live)}")
+        raise UnknownModel("no model is in production; run: tintype deploy NAME (see `tintype models`)")
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A new folder to build a version in, on the store's file system; gone afterwards unless it was published."""
+        home = self.root / check_name(name)
+        home.mkdir(parents=True, exist_ok=True)
+        with files.locked(home / ".lock"):
+            self._clear_dead(home)
+            folder = home / f"{_TEMPORARY}{secrets.token_hex(8)}"
+            folder.mkdir()
+            lock = files.locked(folder)
+            lock.__enter__()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.__exit__(None, None, None)
+
+    def publish(self, name: str, folder: Path, manifest: dict[str, Any], beside: dict[str, str]) -> bundle.Bundle:
+        """Make `folder` (from `staging`) the next version: number it, seal it, bring it to the disk, rename it.
+
+        `manifest` lacks only name and version; `beside` are files for the model's own folder, such as config.pbtxt.
+        A kill at any moment leaves no version or a whole one.
+        """
+        home = self.root / name
+        with files.locked(home / ".lock"):
+            version = self._next_version(home)
+            bundle.seal(folder, {"name": name, "version": version, **manifest})
+            files.fsync_tree(folder)
+            for file, text in beside.items():
+                files.write_atomic(home / file, text)
+            folder.rename(home / str(version))
+            files.fsync(home)
+        return bundle.read(home / str(version))
+
+    def deploy(self, reference: Reference, alias: str = PRODUCTION) -> int:
+        """Point an alias at a version (the newest when the reference names none) after verifying every byte of it.
+
+        Raises:
+            UnknownModel: there is no such version.
+            BadBundle: it is damaged; the alias stays where it was.
+        """
+        check_name(alias)
+        if reference.version is None and reference.alias is None and self.versions(reference.name):
+            reference = Reference(reference.name, version=self.versions(reference.name)[-1])
+        version = self.resolve(reference)
+        bundle.verify(self.path(reference.name, version))
+        with self._changed_aliases(reference.name) as aliases:
+            if alias == PRODUCTION and aliases.get(PRODUCTION, version) != version:
+                aliases[PREVIOUS] = aliases[PRODUCTION]
+            aliases[alias] = version
+        return version
+
+    def rollback(self, name: str) -> int:
+        """Put the previous version back into production; the one that was there becomes the previous one.
+
+        Raises:
+            UnknownModel: there is no previous version.
+            BadBundle: the previous version is damaged; nothing changes.
+        """
+        self.resolve(Reference(name))
+        with self._changed_aliases(name) as aliases:
+            if PREVIOUS not in aliases:
+                raise UnknownModel(f"{name} has no previous version to go back to; its versions: {self.versions(name)}")
+            bundle.verify(self.path(name, aliases[PREVIOUS]))
+            aliases[PRODUCTION], aliases[PREVIOUS] = aliases[PREVIOUS], aliases[PRODUCTION]
+            return aliases[PRODUCTION]
+
+    @contextmanager
+    def _changed_aliases(self, name: str) -> Iterator[dict[str, int]]:
+        """The aliases to change, under the model's lock; written unless the body raises."""
+        home = self.root / name
+        with files.locked(home / ".lock"):
+            aliases = self.aliases(name)
+            yield aliases
+            files.write_json(home / "aliases.json", aliases)
+
+    def _next_version(self, home: Path) -> int:
+        """Give out a number, on the disk before it is used."""
+        counter = home / ".versions"
+        last = int(counter.read_text()) if counter.exists() else 0
+        version = max([last, *self.versions(home.name)]) + 1
+        files.write_atomic(counter, f"{version}\n")
+        return version
+
+    def _clear_dead(self, home: Path) -> None:
+        """Remove what makers that died have left."""
+        for folder in home.glob(f"{_TEMPORARY}*"):
+            try:
+                with files.locked(folder, wait=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+            except (Busy, FileNotFoundError):
+                continue
+        for part in home.glob(".*.part"):  # every file beside the versions is written under the model's lock
+            part.unlink()
