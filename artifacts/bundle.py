@@ -76,7 +76,7 @@ def seal(folder: Path, manifest: dict[str, Any]) -> None:
     listed = {
         path.relative_to(folder).as_posix(): {"sha256": files.sha256_file(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != folder / MANIFEST
     }
     body = {"schema_version": SCHEMA_VERSION, **manifest, "files": listed}
     files.write_json(folder / MANIFEST, {**body, "sha256": digest(body)})
@@ -97,13 +97,13 @@ def read(path: Path) -> Bundle:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         sealed = manifest["sha256"] == digest(manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadBundle(f"{path} is not a bundle: its {MANIFEST} cannot be read ({error})") from error
     if not sealed:
         raise BadBundle(f"{path / MANIFEST} was altered after the export: its sha256 differs; export the run again")
     if manifest["schema_version"] != SCHEMA_VERSION:
         raise BadBundle(f"{path} has schema {manifest['schema_version']}; this version reads {SCHEMA_VERSION}")
-    if manifest["preprocessing"] != PREPROCESSING:
+    if manifest["preprocessing"]["version"] != PREPROCESSING["version"]:
         raise BadBundle(f"{path} was made under other rules of preprocessing; export the run again")
     return Bundle(path, manifest)
 
@@ -124,7 +124,9 @@ def verify(path: Path) -> Bundle:
                 raise BadBundle(f"{item} is a symbolic link; a bundle holds plain files only")
         present |= {Path(folder, name).relative_to(path).as_posix() for name in found}
     if strange := present ^ {MANIFEST, *listed}:
-        raise BadBundle(f"{path} does not hold what its manifest lists; missing or strange: {', '.join(sorted(strange))}")
+        raise BadBundle(
+            f"{path} does not hold what its manifest lists; missing or strange: {', '.join(sorted(strange))}"
+        )
     for name, expected in listed.items():
         item = path / name
         if item.stat().st_size != expected["bytes"] or files.sha256_file(item) != expected["sha256"]:

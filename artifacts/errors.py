@@ -14,7 +14,7 @@
     ├── UnknownModel             no such model, version or alias
     └── Busy                     another process is at work on the same thing
 
-`serving.errors` adds those that only a server meets. A sentence says what was wrong, what came, and what would be right.
+`serving.errors` adds those that only a server meets. A sentence says what was wrong, what came, what would be right.
 """
 
 

@@ -14,8 +14,11 @@ from artifacts.errors import Busy
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` so that a reader sees the old file or the new one, never a part (write, fsync, rename, fsync)."""
-    blob = data.encode() if isinstance(data, str) else data
+    """Write `data` so that a reader sees the old file or the new one, never a part (write, fsync, rename, fsync).
+
+    A name on the disk need not be UTF-8; in text such a byte becomes an escape, from which JSON reads it back.
+    """
+    blob = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:

@@ -1,11 +1,11 @@
 """Encoded pictures in one `.npz` file without pickle: the held-out ones of a run, the golden ones of a bundle.
 
-Arrays in the file: `data` uint8 (total bytes,), `offsets` int64 (N + 1,), `names` str (N,), `labels` int64 (N,), and in a
-bundle `probabilities` float32 (N, classes), the Keras model's answers.
+Arrays in the file: `data` uint8 (total bytes,), `offsets` int64 (N + 1,), `names` str (N,), `labels` int64 (N,), and
+in a bundle `probabilities` float32 (N, classes), the Keras model's answers.
 """
 
 import io
-import zipfile
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +55,12 @@ class Pictures:
             BadBundle: it is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 data, offsets = file["data"].tobytes(), file["offsets"]
-                encoded = [data[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-                probabilities = file["probabilities"] if "probabilities" in file else None
+                encoded = [data[a:b] for a, b in itertools.pairwise(offsets)]
+                probabilities = file.get("probabilities")
                 return cls(encoded, [str(name) for name in file["names"]], file["labels"], probabilities)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except Exception as error:  # numpy and zipfile raise whatever the damaged bytes lead them to
             raise BadBundle(f"{path} is not a file of pictures ({error}); export the run again") from error
 
 

@@ -10,14 +10,24 @@ disagree about a picture. What it does, in order:
 """
 
 import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
 
-# Image.open(formats=…) falls back to importing every plug-in there is when one of these is not loaded yet.
-from PIL import JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401, I001
+# The plug-ins for their effect: Image.open(formats=…) imports every one there is when one of these is not loaded yet.
+from PIL import (  # noqa: F401
+    ExifTags,
+    Image,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from artifacts.errors import BadPicture, NotAnImage, PictureTooLarge, UnreadablePicture, UnsupportedFormat
 
@@ -30,13 +40,16 @@ PREPROCESSING = {
     "orientation": "EXIF applied",
     "alpha": "on white",
     "depth": "16 bits shifted to 8",
-    "resize": "stretched to the input size, bilinear with antialiasing; JPEG first scaled by 1/2, 1/4 or 1/8 in decoding",
+    "resize": "stretched to the input size, bilinear with antialiasing; JPEG first scaled by 1/2, 1/4, 1/8 in decoding",
     "values": "uint8, 0 to 255; scaling is inside the graph",
 }
 
 # The limit of `decode` is stricter and is checked before a pixel is decoded; Pillow's own would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
+# A scan's header with one of the four lengths that libjpeg takes; two bytes alone also occur in a film that a camera
+# has appended to its picture.
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 _OTHER_KINDS = (
     (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"%PDF", "PDF"), (b"8BPS", "Photoshop"),
     (b"%!PS", "PostScript"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"<svg", "SVG"),
@@ -68,16 +81,11 @@ def decode(data: bytes, height: int, width: int, channels: int, max_pixels: int 
         NotAnImage, UnsupportedFormat, UnreadablePicture, PictureTooLarge: all of them `BadPicture`.
     """
     mode = "L" if channels == 1 else "RGB"
-    try:
+    with _damage_as_unreadable():
         image, shown = _load(data, mode, max(height, width), max_pixels)
         image = _flat(image, mode)
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-    except BadPicture:
-        raise
-    except Exception as error:  # Pillow raises SyntaxError, ValueError, struct.error and others on damaged bytes
-        message = f"the picture cannot be decoded ({error or type(error).__name__}); send it undamaged"
-        raise UnreadablePicture(message) from error
     return Picture(np.asarray(image).reshape(height, width, channels), *shown)
 
 
@@ -101,17 +109,27 @@ def thumbnail(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         BadPicture: as `decode`.
     """
-    image, _ = _load(data, "RGB", side, max_pixels)
-    image = _flat(image, "RGB")
-    image.thumbnail((side, side), Image.Resampling.BILINEAR)
     out = io.BytesIO()
+    with _damage_as_unreadable():
+        image = _flat(_load(data, "RGB", side, max_pixels)[0], "RGB")
+    image.thumbnail((side, side), Image.Resampling.BILINEAR)
     image.save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
+@contextmanager
+def _damage_as_unreadable() -> Iterator[None]:
+    try:
+        yield
+    except BadPicture:
+        raise
+    except Exception as error:  # Pillow raises SyntaxError, ValueError, struct.error and others on damaged bytes
+        raise UnreadablePicture(f"the picture is damaged: {_reason(error)}") from error
+
+
 def _load(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Image, tuple[int, int]]:
     """The upright picture, at least `side` long where it can be, and its full size (width, height)."""
-    image = Image.open(io.BytesIO(data), formats=(_kind(data),))
+    image: Image.Image = Image.open(io.BytesIO(data), formats=(_kind(data),))
     width, height = image.size
     if width * height > max_pixels:
         message = f"the picture has {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are accepted"
@@ -124,10 +142,17 @@ def _load(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Ima
     return image, (height, width) if orientation in _QUARTER_TURNS else (width, height)
 
 
+def _reason(error: Exception) -> str:
+    """Pillow's reason, the same for the same bytes: its "cannot identify" ends in an address in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return "its header cannot be read"
+    return str(error) or type(error).__name__
+
+
 def _kind(data: bytes) -> str:
     """Pillow's name for the format that the first bytes announce."""
     if data.startswith(b"\xff\xd8\xff"):
-        if data.count(b"\xff\xda") > MAX_SCANS:
+        if data.count(b"\xff\xda") > MAX_SCANS and len(_SCAN.findall(data)) > MAX_SCANS:
             raise UnreadablePicture(f"the JPEG has more than {MAX_SCANS} scans; save it as a plain JPEG")
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -156,7 +181,10 @@ def _orientation(image: Image.Image) -> int:
 def _flat(image: Image.Image, mode: str) -> Image.Image:
     """8 bits, no alpha, in `mode`."""
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip everything above 255 to white
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        deep = np.asarray(image).astype(np.uint32)
+        if "transparency" in image.info:
+            deep[deep == image.info["transparency"]] = 0xFFFF  # on white, as below
+        image = Image.fromarray((deep >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -58,6 +58,10 @@ class Run:
         """{"validation": {"accuracy", "loss", …}, "test": {…}}."""
         return dict(json.loads((self.path / "metrics.json").read_text()))
 
+    def data_digest(self) -> str:
+        """sha256 over the division of the data: equal when the same files went to the same places."""
+        return str(json.loads((self.path / "split.json").read_text())["digest"])
+
 
 def new_id(preset: str) -> str:
     """A run's id: UTC time, preset, four random digits."""
@@ -82,6 +86,7 @@ def find(runs: Path, reference: str) -> Run:
         return Run(path.absolute())
     known = finished(runs)
     found = known[-1:] if reference == "latest" else [run for run in known if run.id.startswith(reference)]
+    found = [run for run in found if run.id == reference] or found
     if len(found) == 1:
         return found[0]
     if found:

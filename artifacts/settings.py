@@ -6,6 +6,7 @@ They stand on floor 0 because every room needs the home folder and a misspelt `T
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from artifacts.errors import WrongUse
 from artifacts.pixels import MAX_PIXELS
 
 PREFIX = "TINTYPE_"
+MOST_PROCESSES = 4  # each holds the model; on more cores each runs several threads of its engine instead
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Settings:
 
     home: Path
     device: str
+    runtime: str
+    variant: str
     api_processes: int
     deadline_ms: int
     max_body_mb: int
@@ -55,9 +59,20 @@ class Setting(NamedTuple):
 
 
 def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ValueError("a whole number of at least 1")
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
+        raise ValueError("a whole number of at least 1 and of at most 18 digits")
     return int(text)
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("a folder; ~ stands for that of a person whom this machine knows") from None
+
+
+def _processes(text: str) -> int:
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if text == "auto" else _whole(text)
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -70,9 +85,13 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 
 SETTINGS = {
-    "HOME": Setting("./var", lambda text: Path(text).expanduser().absolute(), "folder of `runs/`, `models/`, `jobs/`"),
+    "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`"),
     "DEVICE": Setting("auto", _one_of("auto", "cpu"), "`auto` or `cpu`: this version serves on CPUs"),
-    "API_PROCESSES": Setting("1", _whole, "web processes of `tintype serve`, each with its own engine"),
+    "RUNTIME": Setting("onnx", _one_of("onnx"), "`onnx`: this version runs ONNX Runtime"),
+    "VARIANT": Setting("auto", _one_of("auto", "fp32"), "`auto` or `fp32`: this version exports fp32"),
+    "API_PROCESSES": Setting(
+        "auto", _processes, "web processes of `tintype serve`, each with its own engine; `auto`: one a core, at most 4"
+    ),
     "DEADLINE_MS": Setting("10000", _whole, "milliseconds after which a request is answered with 504"),
     "MAX_BODY_MB": Setting("32", _whole, "largest request body, in megabytes"),
     "MAX_PIXELS": Setting(str(MAX_PIXELS), _whole, "largest picture, in pixels"),
@@ -81,7 +100,7 @@ SETTINGS = {
 }
 
 # Promised by the design, not yet served: a person who sets one must not believe that it took effect.
-LATER = ("REDIS_URL", "FOLDERS", "RUNTIME", "TF_SERVING", "VARIANT", "KEYS")
+LATER = ("REDIS_URL", "FOLDERS", "TF_SERVING", "KEYS")
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -90,13 +109,13 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         WrongUse: an unknown TINTYPE_* name (the nearest known one is named), or a value that makes no sense.
     """
-    given = {name.removeprefix(PREFIX): text for name, text in environ.items() if name.startswith(PREFIX)}
+    given = {name.removeprefix(PREFIX): text for name, text in environ.items() if name.startswith(PREFIX) and text}
     for name in sorted(given.keys() - SETTINGS.keys()):
         raise WrongUse(_unknown(name))
     values = {}
     for name, setting in SETTINGS.items():
         try:
-            values[name.lower()] = setting.read(given.get(name) or setting.default)
+            values[name.lower()] = setting.read(given.get(name, setting.default))
         except ValueError as error:
             raise WrongUse(f"{PREFIX}{name} must be {error}; received {given[name]!r}") from None
     return Settings(**values)

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from artifacts import bundle, files
-from artifacts.errors import Busy, UnknownModel, WrongUse
+from artifacts.errors import BadBundle, Busy, UnknownModel, WrongUse
 
 PRODUCTION = "production"
 PREVIOUS = "previous"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _TEMPORARY = ".tmp-"
 
 
@@ -43,7 +44,7 @@ def parse(text: str) -> Reference:
     """
     name, _, rest = text.partition("@")
     check_name(name)
-    if rest.isdigit():
+    if re.fullmatch("[0-9]{1,18}", rest):
         return Reference(name, version=int(rest))
     return Reference(name, alias=rest or None)
 
@@ -73,7 +74,7 @@ class Store:
     def versions(self, name: str) -> list[int]:
         """A model's versions, oldest first."""
         paths = (self.root / name).glob("[0-9]*")
-        return sorted(int(path.name) for path in paths if path.name.isdigit() and path.is_dir())
+        return sorted(int(path.name) for path in paths if _VERSION.fullmatch(path.name) and path.is_dir())
 
     def aliases(self, name: str) -> dict[str, int]:
         """{"production": 3, …}; empty when nothing is deployed."""
@@ -121,6 +122,31 @@ class Store:
         if live:
             raise UnknownModel(f"{len(live)} models are in production, so name one of: {', '.join(live)}")
         raise UnknownModel("no model is in production; run: tintype deploy NAME (see `tintype models`)")
+
+    def catalogue(self, name: str | None = None) -> list[dict[str, Any]]:
+        """[{"name", "version", "aliases", "sha256", "labels", "variants", "metrics"}, …], of one model or of all.
+
+        A version whose manifest cannot be trusted has "error" instead of what the manifest would say.
+
+        Raises:
+            UnknownModel: there is no model of this name.
+        """
+        if name is not None and not self.versions(check_name(name)):
+            self.resolve(Reference(name))
+        entries = []
+        for model in self.names() if name is None else [name]:
+            aliases = self.aliases(model)
+            for version in self.versions(model):
+                named = sorted(alias for alias, points_to in aliases.items() if points_to == version)
+                entries.append({"name": model, "version": version, "aliases": named, **self._described(model, version)})
+        return entries
+
+    def _described(self, name: str, version: int) -> dict[str, Any]:
+        try:
+            manifest = bundle.read(self.path(name, version)).manifest
+        except BadBundle as error:
+            return {"error": str(error)}
+        return {key: manifest[key] for key in ("sha256", "labels", "variants", "metrics")}
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:

@@ -1,0 +1,40 @@
+# Everything sets itself up: each target makes .venv when it is missing or older than what it is made from.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# `--python`: pip needs not be in the environment, so that a system without ensurepip will do.
+INSTALL = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --constraint constraints.txt
+WANTS = pyproject.toml constraints.txt Makefile
+
+.PHONY: demo test lint acceptance bench
+
+demo: .venv/.main
+	$(BIN)/tintype demo $(ARGS)
+
+test: .venv/.dev
+	$(BIN)/pytest $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+acceptance: .venv/.dev
+	$(BIN)/pytest tests/acceptance $(ARGS)
+
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks.online $(ARGS)
+	$(BIN)/python -m benchmarks.folder $(ARGS)
+
+.venv/.main: $(WANTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tintype needs Python 3.11 or newer; make PYTHON=/path/to/python3.11")'
+	@echo "Installing into .venv: about a minute the first time"
+	@$(PYTHON) -m venv --without-pip .venv
+	@$(INSTALL) --editable '.[train,serve]'
+	@touch $@
+
+.venv/.dev: .venv/.main
+	@echo "Installing the tools of the tests into .venv"
+	@$(INSTALL) --editable '.[train,serve,dev]'
+	@touch $@

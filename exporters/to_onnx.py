@@ -1,0 +1,41 @@
+"""Keras -> ONNX: one file, checked, with the names and types that every bundle has."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import tf2onnx
+from numpy.typing import NDArray
+
+from artifacts.bundle import INPUT, OUTPUT
+
+OPSET = 17  # what Triton 2.51 and every ONNX Runtime since 1.13 run
+
+
+def write_onnx(predict: Any, path: Path) -> None:
+    """Convert `predict` (see `to_saved_model.prediction_function`) and write it to `path`."""
+    model, _ = tf2onnx.convert.from_function(predict, input_signature=predict.input_signature, opset=OPSET)
+    _name_output(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def open_onnx(path: Path) -> Any:
+    """A function from uint8 (N, H, W, C) to float32 (N, classes) that runs the file in ONNX Runtime on the CPU."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return session.run([OUTPUT], {INPUT: pixels})[0]
+
+    return predict
+
+
+def _name_output(model: onnx.ModelProto) -> None:
+    """tf2onnx names an output after the last TensorFlow operation; give it the bundle's name."""
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = [OUTPUT if name == output.name else name for name in node.output]
+        node.input[:] = [OUTPUT if name == output.name else name for name in node.input]
+    output.name = OUTPUT

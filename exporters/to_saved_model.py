@@ -1,0 +1,64 @@
+"""Keras -> SavedModel, in the layout of a TensorFlow Serving version."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from artifacts.bundle import INPUT, OUTPUT
+
+SIGNATURE = "serving_default"
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+
+
+def prediction_function(model: Any, shape: tuple[int, int, int]) -> Any:
+    """A tf.function: `image` uint8 (N, height, width, channels) -> {"probabilities": float32 (N, classes)}."""
+    signature = tf.TensorSpec((None, *shape), tf.uint8, name=INPUT)
+
+    @tf.function(input_signature=[signature])
+    def predict(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: model(image, training=False)}
+
+    return predict
+
+
+def write_saved_model(model: Any, shape: tuple[int, int, int], folder: Path) -> None:
+    """Write `saved_model.pb` and `variables/` into `folder`, with the one signature `serving_default`."""
+    holder = tf.Module()
+    holder.model = model
+    holder.predict = prediction_function(model, shape)
+    tf.saved_model.save(holder, str(folder), signatures={SIGNATURE: holder.predict})
+    # A fingerprint of one save, which TensorFlow Serving does not read; the manifest seals the files instead.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def write_warmup(name: str, pixels: NDArray[np.uint8], folder: Path) -> None:
+    """Write warm-up requests, one per picture of `pixels` (N, H, W, C), as a TFRecord file of PredictionLog.
+
+    See "SavedModel Warmup" in TensorFlow Serving's documentation.
+    """
+    path = folder / WARMUP
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for picture in pixels:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = SIGNATURE
+            request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(picture[None]))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def open_saved_model(folder: Path) -> Any:
+    """A function from uint8 (N, H, W, C) to float32 (N, classes) that runs the SavedModel's signature."""
+    loaded = tf.saved_model.load(str(folder))
+    signature = loaded.signatures[SIGNATURE]
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return signature(**{INPUT: tf.constant(pixels)})[OUTPUT].numpy()
+
+    predict.loaded = loaded  # type: ignore[attr-defined] # a signature does not keep its model's variables alive
+    return predict

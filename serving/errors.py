@@ -1,0 +1,70 @@
+"""What can go wrong only while serving; the rest of the tree stands in `artifacts.errors`.
+
+TintypeError
+├── BadRequest           400  a request that makes no sense
+│   └── NoPicture        400  a request without a picture
+├── WrongMediaType       415  a body of a kind that is not taken
+├── TooLarge             413  more bytes or pictures than the limits
+├── QueueFull            429  too many pictures wait; come back
+├── NoModel              503  nothing can answer
+├── EngineFailed         500  the runtime raised: a defect
+└── DeadlineExceeded     504  no answer in time
+"""
+
+from artifacts.errors import TintypeError
+
+
+class BadRequest(TintypeError):
+    """A request that makes no sense."""
+
+    code = "bad_request"
+    status = 400
+
+
+class NoPicture(BadRequest):
+    """A request without a picture."""
+
+    code = "no_picture"
+
+
+class WrongMediaType(TintypeError):
+    """A body of a kind that is not taken."""
+
+    code = "wrong_media_type"
+    status = 415
+
+
+class TooLarge(TintypeError):
+    """More bytes or pictures than the limits."""
+
+    code = "too_large"
+    status = 413
+
+
+class QueueFull(TintypeError):
+    """Too many pictures wait for the engine."""
+
+    code = "queue_full"
+    status = 429
+    retry_after = 1  # seconds
+
+
+class NoModel(TintypeError):
+    """Nothing can answer."""
+
+    code = "no_model"
+    status = 503
+
+
+class EngineFailed(TintypeError):
+    """The runtime raised on pictures that were in order: a defect, logged with its traceback."""
+
+    code = "engine_failed"
+    status = 500
+
+
+class DeadlineExceeded(TintypeError):
+    """No answer in time."""
+
+    code = "deadline_exceeded"
+    status = 504

@@ -1,0 +1,73 @@
+"""A page to look at: the pictures by label, the least certain first, and what was refused.
+
+It shows a bounded number of pictures of a job of any size; the table has them all.
+"""
+
+import base64
+import heapq
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from artifacts import pixels
+from artifacts.errors import BadPicture
+from serving.jobs.chunk import Row
+
+PICTURES = 480  # shared among the labels: some 2 MB
+LEAST = 4  # of each label, however many there are
+SIDE = 96  # pixels
+AS_IT_IS = 4_000  # bytes: a JPEG under this size is not worth making smaller
+REJECTS = 100
+TEMPLATE = Path(__file__).with_name("contact_sheet.html")
+
+
+class ContactSheet:
+    """Gathers rows; keeps the least certain ones of each label."""
+
+    def __init__(self, classes: int) -> None:
+        self._share = max(LEAST, PICTURES // classes)
+        self._labels: dict[str, list[tuple[float, int, str]]] = {}
+        self._rejects: list[tuple[str, str]] = []
+        self._seen = 0
+
+    def add(self, row: Row) -> None:
+        """Take a row into account."""
+        self._seen += 1
+        if row["error"]:
+            if len(self._rejects) < REJECTS:
+                self._rejects.append((row["path"], row["error"].partition(": ")[2]))
+            return
+        kept = self._labels.setdefault(row["label"], [])
+        item = (-row["confidence"], -self._seen, row["path"])  # a heap's first is its smallest: the most certain
+        if len(kept) < self._share:
+            heapq.heappush(kept, item)
+        else:
+            heapq.heappushpop(kept, item)
+
+    def render(self, folder: Path, model: dict[str, Any], tally: dict[str, Any]) -> str:
+        """The page, self-contained; the pictures are read from `folder` again."""
+        groups = [
+            {"label": label, "count": count, "pictures": self._pictures(folder, label)}
+            for label, count in tally["labels"].items()
+        ]
+        template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text())
+        return template.render(folder=folder.name, model=model, tally=tally, groups=groups, rejects=self._rejects)
+
+    def _pictures(self, folder: Path, label: str) -> list[dict[str, Any]]:
+        least_certain = sorted(self._labels[label], reverse=True)
+        return [
+            {"path": path, "confidence": -negative, "source": _source(folder / path)}
+            for negative, _, path in least_certain
+        ]
+
+
+def _source(path: Path) -> str | None:
+    """A data URL of a small copy of a picture; None when it is gone meanwhile."""
+    try:
+        data = path.read_bytes()
+        if len(data) > AS_IT_IS or not data.startswith(b"\xff\xd8"):
+            data = pixels.thumbnail(data, SIDE)
+    except (OSError, BadPicture):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,115 @@
+"""The files of a folder, in one order for ever, cut into chunks on the disk.
+
+Every file that is not hidden is an input and gets its row, be it a picture or not; so nothing is lost unseen. Links are
+read when they stay inside the folder. The listing goes to the disk a chunk at a time and is never held in memory.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from artifacts import files
+from artifacts.errors import WrongUse
+
+CHUNK = 256  # pictures: lost work of a kill -9 is at most this many for each thread
+
+
+class Input(NamedTuple):
+    """One file: `path` in the folder, size and time of change when it was listed, and why it is not to be read."""
+
+    path: str
+    size: int
+    changed: int  # nanoseconds
+    problem: str = ""
+
+
+class Chunk(NamedTuple):
+    """A listed chunk. Its digest stands in the name of its part: a part of another listing is not taken for it."""
+
+    number: int
+    digest: str
+    inputs: list[Input]
+
+    @property
+    def part(self) -> str:
+        """File name of its part."""
+        return f"{self.number:08d}-{self.digest[:16]}.parquet"
+
+
+def write_listing(folder: Path, target: Path, skip: Path) -> int:
+    """List `folder` into chunk files in `target`, in place of those that are there; return the number of inputs.
+
+    `skip` is a directory that is left out: the job's own.
+
+    Raises:
+        WrongUse: the folder holds no files.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    total = number = 0
+    listed = _walk(folder, skip)
+    while inputs := list(islice(listed, CHUNK)):
+        files.write_json(target / f"{number:08d}.json", inputs)
+        total += len(inputs)
+        number += 1
+    for stale in target.glob("[0-9]*.json"):
+        if int(stale.stem) >= number:
+            stale.unlink()
+    if not total:
+        raise WrongUse(f"{folder} holds no files; give a folder of pictures")
+    return total
+
+
+def read_listing(target: Path) -> Iterator[Chunk]:
+    """The chunks that `write_listing` wrote, in order."""
+    for path in sorted(target.glob("[0-9]*.json")):
+        text = path.read_bytes()
+        yield Chunk(int(path.stem), hashlib.sha256(text).hexdigest(), [Input(*row) for row in json.loads(text)])
+
+
+def _walk(folder: Path, skip: Path) -> Iterator[Input]:
+    """Depth first, names in byte order; a stack of our own, for a path may be deeper than Python's."""
+    root = os.path.join(os.path.realpath(folder), "")  # noqa: PTH118 - with a separator at its end, as `/` has
+    left_out = os.path.realpath(skip)
+    stack = [_entries(root)]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif isinstance(entry, OSError):
+            problem = f"folder_unreadable: the folder cannot be listed ({entry.strerror})"
+            yield Input(os.path.relpath(entry.filename, root), 0, 0, problem)
+        elif entry.is_dir(follow_symlinks=False):
+            if entry.path != left_out:
+                stack.append(_entries(entry.path))
+        else:
+            yield _input(entry, root)
+
+
+def _entries(folder: str) -> "Iterator[os.DirEntry[str] | OSError]":
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(
+                (entry for entry in found if entry.name[0] != "."), key=lambda each: os.fsencode(each.name)
+            )
+    except OSError as error:
+        return iter([error])
+    return iter(entries)
+
+
+def _input(entry: "os.DirEntry[str]", root: str) -> Input:
+    path = entry.path[len(root) :]
+    try:
+        found = entry.stat()
+    except OSError as error:
+        return Input(path, 0, 0, f"file_unreadable: the file cannot be read ({error.strerror})")
+    problem = ""
+    if entry.is_symlink() and not f"{os.path.realpath(entry.path)}{os.sep}".startswith(root):
+        problem = "symbolic_link: the link leads out of the folder"
+    elif not stat.S_ISREG(found.st_mode):
+        problem = "not_a_file: this is a link to a folder, a pipe, a socket or a device"
+    return Input(path, found.st_size, found.st_mtime_ns, problem)

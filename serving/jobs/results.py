@@ -1,0 +1,94 @@
+"""Parts -> the job's results: one pass over the rows, one part in memory at a time.
+
+Every file is written beside its name and renamed, and holds nothing that differs between two runs (no time, no rate),
+so a resumed job's results equal an unbroken one's byte for byte. `summary.json` comes last: with it a job is finished.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow.parquet
+
+from artifacts import files
+from serving.jobs.chunk import Row
+from serving.jobs.contact_sheet import ContactSheet
+from serving.jobs.parts import SCHEMA, read_parts
+
+BINS = 10  # of the confidence histogram, each 0.1 wide
+REJECT_COLUMNS = ("path", "code", "reason")
+
+
+def write_results(job: Path, folder: Path, parts: list[Path], model: dict[str, Any], classes: int) -> None:
+    """Write results.csv, results.parquet, rejects.csv, contact_sheet.html and at last summary.json into `job`."""
+    tally = _Tally()
+    sheet = ContactSheet(classes)
+    with (
+        _replaced(job / "results.csv") as results_file,
+        _replaced(job / "rejects.csv") as rejects_file,
+        _replaced(job / "results.parquet", "wb") as parquet_file,
+        pyarrow.parquet.ParquetWriter(parquet_file, SCHEMA) as parquet,
+    ):
+        results = csv.DictWriter(results_file, SCHEMA.names)
+        rejects = csv.DictWriter(rejects_file, REJECT_COLUMNS)
+        results.writeheader()
+        rejects.writeheader()
+        for table in read_parts(parts):
+            parquet.write_table(table)
+            rows = table.to_pylist()
+            results.writerows(rows)
+            rejects.writerows(_reject(row) for row in rows if row["error"])
+            for row in rows:
+                tally.add(row)
+                sheet.add(row)
+    files.write_atomic(job / "contact_sheet.html", sheet.render(folder, model, tally.to_json()))
+    summary = {"folder": str(folder), "model": model, **tally.to_json()}
+    files.write_json(job / "summary.json", summary)
+
+
+def _reject(row: Row) -> dict[str, str]:
+    code, _, reason = row["error"].partition(": ")
+    return {"path": row["path"], "code": code, "reason": reason}
+
+
+class _Tally:
+    """Counts over all rows."""
+
+    def __init__(self) -> None:
+        self._labels: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._confidences = [0] * BINS
+
+    def add(self, row: Row) -> None:
+        if row["error"]:
+            self._reasons[row["error"].partition(": ")[0]] += 1
+        else:
+            self._labels[row["label"]] += 1
+            self._confidences[min(int(row["confidence"] * BINS), BINS - 1)] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        classified, rejected = self._labels.total(), self._reasons.total()
+        return {
+            "total": classified + rejected,
+            "classified": classified,
+            "rejected": rejected,
+            "labels": dict(sorted(self._labels.items(), key=lambda item: (-item[1], item[0]))),
+            "reject_reasons": dict(sorted(self._reasons.items())),
+            "confidence_histogram": self._confidences,
+        }
+
+
+@contextmanager
+def _replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file to write at length that takes its name when it is whole and on the disk."""
+    part = path.with_name(f".{path.name}.part")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    with part.open(mode, **text) as file:  # type: ignore[call-overload]
+        yield file
+        file.flush()
+        files.fsync(part)
+    part.replace(path)
+    files.fsync(path.parent)

@@ -1,0 +1,91 @@
+"""`tintype serve`: Granian in front of the Flask application, each web process with an engine of its own."""
+
+import ctypes
+import errno
+import logging
+import math
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.mp import MPServer
+
+from artifacts.errors import WrongUse
+from artifacts.settings import Settings
+
+BLOCKING_THREADS = 32  # requests that one process works on or lets wait for its engine at a time
+GRACE_SECONDS = 2  # beyond the deadline: how long requests in flight may take after SIGTERM
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def serve(settings: Settings, host: str, port: int, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are answered first. `started` is called when the port is ours.
+
+    Raises:
+        WrongUse: the address cannot be used.
+    """
+    _check_free(host, port)
+    server = MPServer(
+        "tintype",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=settings.api_processes,
+        blocking_threads=BLOCKING_THREADS,
+        workers_kill_timeout=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
+        respawn_failed_workers=True,
+        websockets=False,
+        log_level=LogLevels.error,
+    )
+    server.on_startup(started)
+    parent = os.getpid()
+
+    def load() -> Callable[..., Any]:
+        _die_with_parent(parent)
+        _die_of_signals_while_loading(server)
+        return _application(settings)
+
+    server.serve(target_loader=load, wrap_loader=False)
+
+
+def _application(settings: Settings) -> Callable[..., Any]:
+    """What each web process loads, after it was forked: the model, Flask, the engine's threads."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from serving.api.app import create_app
+
+    return create_app(settings)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent is killed, so that none keeps the port and the memory."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_of_signals_while_loading(server: MPServer) -> None:
+    """End a web process that is told to stop before it takes requests.
+
+    Until Granian sets a worker's own handlers, those inherited from the parent would only note the signal, and the
+    parent would wait for the grace to pass.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    if server.interrupt_signal:  # it came between the fork and here
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Say so when another program listens: Granian's own sockets would share the port with it silently."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+            raise WrongUse(f"cannot serve on {host}:{port}: {why}; choose with --host and --port") from None

@@ -1,0 +1,123 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.real import ROOT
+
+
+def test_the_front_door_opens_no_room_until_it_is_asked_to():
+    script = (
+        "import sys, tintype;"
+        "heavy = ('training', 'exporters', 'serving', 'keras', 'tensorflow', 'onnxruntime', 'flask', 'pyarrow', 'sklearn');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["deploy", "cats"], 1, "there is no model 'cats'; the models are: digits"),
+        (["deploy", "digits@9"], 1, "digits has no version 9; its versions are: 1"),
+        (["deploy", "Digits!"], 2, "received 'Digits!'"),
+        (["rollback", "digits"], 1, "no previous version"),
+        (["export", "nothing"], 1, "there is no run 'nothing'"),
+        (["export", "latest", "--precision", "int4"], 2, "received int4"),
+        (["train", "digits", "--preset", "resnet21"], 2, "there is no preset 'resnet21'"),
+        (["train", "digits", "--preset", "cnn", "--set", "epoch=3"], 2, "did you mean epochs"),
+        (["train", "digits", "--preset", "cnn", "--set", "epochs"], 2, "key=value"),
+        (["train", "digits", "--preset", "cnn", "--set", "epochs=none"], 2, "'none'"),
+        (["train", "no-such-folder", "--preset", "cnn"], 1, "no-such-folder"),
+        (["predict", "no-such-file.png"], 2, "there is no file no-such-file.png"),
+        (["predict", "README.md", "--model", "digits@canary"], 1, "no alias 'canary'"),
+        (["classify", "no-such-folder"], 2, "no-such-folder is not a folder"),
+        (["models", "cats"], 1, "there is no model 'cats'"),
+        (["nonsense"], 2, "invalid choice"),
+        (["serve", "--host", "256.1.1.1"], 2, "256.1.1.1"),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_no_traceback(home, arguments, code, says):
+    done = home.run(*arguments, cwd=ROOT)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_debug_shows_the_traceback_as_well(home):
+    done = home.run("deploy", "cats", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("tintype: there is no model 'cats'")
+
+
+def test_a_misspelt_setting_stops_every_command(home):
+    misspelt = {**home.environment, "TINTYPE_HOEM": "x"}
+    command = [sys.executable, str(ROOT / "tintype.py"), "models"]
+    done = subprocess.run(command, env=misspelt, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "did you mean TINTYPE_HOME?" in done.stderr
+
+
+def test_models_lists_what_the_design_fixes(home):
+    (entry,) = [each for each in home.json("models") if each["name"] == "digits"]
+    assert set(entry) == {"name", "version", "aliases", "sha256", "labels", "variants", "metrics"}
+    assert entry["aliases"] == ["production"]
+
+
+def test_presets_lists_what_the_design_fixes(home):
+    entries = home.json("presets")
+    assert {each["name"] for each in entries} >= {"mlp-32", "cnn", "cnn-stride2-bn", "resnet20v1"}
+    assert all(set(each) == {"name", "model", "parameters", "input", "data", "expected"} for each in entries)
+
+
+def test_runs_lists_finished_runs(home):
+    entries = home.json("runs")
+    assert entries[-1]["name"] == "digits"
+    assert entries[-1]["accuracy"] > 0.9
+
+
+def test_deploy_and_rollback_move_the_alias(home, tmp_path):
+    shutil.copytree(home.path / "runs", tmp_path / "runs")
+    shutil.copytree(home.path / "models", tmp_path / "models")
+    other = type(home)(tmp_path)
+    bundle = other.json("export", "latest")
+    assert bundle["version"] == 2
+    assert other.json("deploy", "digits")["aliases"] == {"production": 2, "previous": 1}
+    assert other.json("rollback", "digits")["aliases"] == {"production": 1, "previous": 2}
+    assert other.json("deploy", "digits@2", "--alias", "canary")["aliases"]["canary"] == 2
+    assert other.run("deploy", "digits@2").stdout.splitlines() == [
+        "digits@2 is in production",
+        str(tmp_path / "models/digits/2"),
+    ]
+
+
+def test_predict_prints_what_the_server_answers(home, server, pictures, tmp_path):
+    good, bad = tmp_path / "a.png", tmp_path / "b.png"
+    good.write_bytes(pictures.encoded[0])
+    bad.write_bytes(b"no picture")
+    answer = home.json("predict", good, bad)
+    served = server.predict(pictures.encoded[0])[1]
+    assert answer["model"] == served["model"]
+    assert answer["predictions"][0]["label"] == served["predictions"][0]["label"]
+    assert answer["predictions"][0]["confidence"] == pytest.approx(served["predictions"][0]["confidence"], abs=1e-5)
+    assert answer["predictions"][1]["error"]["code"] == "not_an_image"
+    done = home.run("predict", bad)
+    assert done.returncode == 1
+    assert "this is not a picture" in done.stdout
+
+
+def test_a_run_leaves_what_the_design_fixes(home):
+    (run,) = (home.path / "runs").iterdir()
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "model.keras", "config.toml", "labels.json", "history.csv", "metrics.json", "report.html", "split.json",
+        "environment.json",
+    }  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    for split in ("validation", "test"):
+        assert set(metrics[split]) >= {"accuracy", "loss", "per_class", "confusion_matrix"}

@@ -1,0 +1,177 @@
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.jobs import chunk
+from serving.jobs.chunk import classify_chunk
+from serving.jobs.inputs import Input, read_listing, write_listing
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def tone(encode):
+    """A picture of one tone, encoded."""
+
+    def encoded(value, size=(6, 10), kind="PNG"):
+        return encode(np.full((*size, 3), value, np.uint8), kind)
+
+    return encoded
+
+
+@pytest.fixture
+def listed(tmp_path, folder):
+    """List the folder; return its inputs."""
+
+    def run():
+        write_listing(folder, tmp_path / "inputs", tmp_path / "job")
+        return [each for part in read_listing(tmp_path / "inputs") for each in part.inputs]
+
+    return run
+
+
+def test_a_row_tells_all_of_a_picture(folder, listed, tone, classifier):
+    data = tone(204)
+    (folder / "a b.png").write_bytes(data)
+    (row,) = classify_chunk(folder, listed(), classifier)
+    top = json.loads(row.pop("top"))
+    assert row == {
+        "path": "a b.png",
+        "label": "light",
+        "confidence": 0.8,
+        "width": 10,
+        "height": 6,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "model": "tones",
+        "version": 7,
+        "error": None,
+    }
+    assert top == [{"label": "light", "confidence": 0.8}, {"label": "dark", "confidence": 0.2}]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 8, 9])
+def test_one_row_for_each_input_in_order_whatever_the_batch(folder, listed, tone, classifier, count):
+    for number in range(count):
+        (folder / f"{number}").write_bytes(tone(number * 25) if number % 3 else b"no picture")
+    rows = classify_chunk(folder, listed(), classifier)
+    assert [row["path"] for row in rows] == [f"{number}" for number in range(count)]
+    for number, row in enumerate(rows):
+        if number % 3:
+            tops = {each["label"]: each["confidence"] for each in json.loads(row["top"])}
+            assert tops["light"] == pytest.approx(number * 25 / 255, abs=1e-5)
+        else:
+            assert row["error"].startswith("not_an_image: this is not a picture")
+
+
+def test_batches_are_full_and_the_last_one_ragged(folder, listed, tone, classifier, brightness):
+    batches = []
+
+    class Recording:
+        def run(self, pixels):
+            batches.append(pixels.shape)
+            return brightness.run(pixels)
+
+    for number in range(11):
+        (folder / f"{number:02d}").write_bytes(b"bad" if number in (0, 5, 10) else tone(9))
+    classify_chunk(folder, listed(), classifier._replace(runtime=Recording()))
+    assert batches == [(4, 8, 8, 3), (4, 8, 8, 3)]
+
+
+def test_what_cannot_be_classified_has_its_reason_and_its_sha256(folder, listed, tone, encode, classifier):
+    contents = {
+        "cut.png": (tone(9, (50, 50))[:60], "unreadable_picture"),
+        "empty.jpg": (b"", "not_an_image"),
+        "gif.jpg": (encode(np.zeros((4, 4), np.uint8), "GIF"), "unsupported_format"),
+        "huge.png": (tone(0, (1001, 1000)), "picture_too_large"),
+        "text.jpg": (b"hello", "not_an_image"),
+    }
+    for name, (data, _) in contents.items():
+        (folder / name).write_bytes(data)
+    rows = classify_chunk(folder, listed(), classifier)
+    assert {row["path"]: row["error"].partition(": ")[0] for row in rows} == {
+        name: code for name, (_, code) in contents.items()
+    }
+    for row in rows:
+        assert row["sha256"] == hashlib.sha256(contents[row["path"]][0]).hexdigest()
+        assert row["label"] is row["confidence"] is row["top"] is row["width"] is row["height"] is None
+        assert (row["model"], row["version"]) == ("tones", 7)
+
+
+def test_a_problem_of_the_listing_is_the_reason(folder, classifier):
+    (row,) = classify_chunk(folder, [Input("link", 0, 0, "symbolic_link: the link leads out")], classifier)
+    assert row["error"] == "symbolic_link: the link leads out"
+    assert row["sha256"] is None
+
+
+def test_a_file_that_went_away_is_a_row(folder, listed, tone, classifier):
+    (folder / "a").write_bytes(tone(1))
+    (folder / "b").write_bytes(tone(2))
+    found = listed()
+    (folder / "a").unlink()
+    gone, there = classify_chunk(folder, found, classifier)
+    assert gone["error"] == "file_unreadable: the file cannot be read (No such file or directory)"
+    assert there["label"] == "dark"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkfifo, "bad_picture: this is not a regular file any more"),
+        (os.mkdir, "file_unreadable: the file cannot be read (Is a directory)"),
+        (lambda path: path.symlink_to("/dev/zero"), "bad_picture: this is not a regular file any more"),
+    ],
+)
+def test_what_took_a_files_place_is_a_row(folder, listed, classifier, make, reason):
+    (folder / "a").write_bytes(b"x")
+    found = listed()
+    (folder / "a").unlink()
+    make(folder / "a")
+    (row,) = classify_chunk(folder, found, classifier)
+    assert (row["error"], row["sha256"]) == (reason, None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_is_a_row(folder, listed, tone, classifier):
+    (folder / "a").write_bytes(tone(1))
+    (folder / "a").chmod(0)
+    (row,) = classify_chunk(folder, listed(), classifier)
+    assert row["error"] == "file_unreadable: the file cannot be read (Permission denied)"
+
+
+def test_a_file_beyond_the_limit_is_not_read(folder, listed, tone, classifier, monkeypatch):
+    monkeypatch.setattr(chunk, "MAX_FILE_BYTES", 10)
+    (folder / "a").write_bytes(tone(1))
+    (row,) = classify_chunk(folder, listed(), classifier)
+    assert row["error"].endswith("bytes; at most 10 are read")
+    assert row["sha256"] is None
+
+
+def test_a_name_that_is_not_utf8_is_classified_and_shown_escaped(folder, listed, tone, classifier):
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(tone(250))
+    (row,) = classify_chunk(folder, listed(), classifier)
+    assert (row["path"], row["label"]) == ("caf\\udce9.png", "light")
+
+
+def test_no_handle_stays_open(folder, tone, classifier):
+    for number in range(20):
+        (folder / f"{number}").write_bytes(tone(1) if number % 2 else b"bad")
+    (folder / "link").symlink_to("/dev/zero")
+    found = [Input(f"{number}", 0, 0) for number in range(20)] + [Input("link", 0, 0), Input("none", 0, 0)]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    classify_chunk(folder, found, classifier)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_the_same_inputs_give_the_same_rows(folder, listed, tone, classifier):
+    for number in range(10):
+        (folder / f"{number}").write_bytes(tone(number * 20, kind="JPEG"))
+    found = listed()
+    assert classify_chunk(folder, found, classifier) == classify_chunk(folder, found, classifier)

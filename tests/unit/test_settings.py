@@ -1,0 +1,89 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from artifacts import settings
+from artifacts.errors import WrongUse
+
+
+def test_the_defaults_are_those_of_the_table():
+    read = settings.read({"PATH": "/bin", "HOME": "/root"})
+    assert read.home == Path("var").absolute()
+    assert (read.runs, read.models, read.jobs) == (read.home / "runs", read.home / "models", read.home / "jobs")
+    assert (read.device, read.deadline_ms, read.max_body_mb) == ("auto", 10_000, 32)
+    assert (read.max_pixels, read.max_pictures, read.queue_depth) == (40_000_000, 256, 1024)
+
+
+def test_auto_is_a_process_a_core_of_those_that_are_ours_and_four_at_most(monkeypatch):
+    for cores, processes in ((1, 1), (3, 3), (64, 4)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert settings.read({}).api_processes == processes
+        assert settings.read({"TINTYPE_API_PROCESSES": "auto"}).api_processes == processes
+    assert settings.read({"TINTYPE_API_PROCESSES": "9"}).api_processes == 9
+
+
+def test_every_setting_can_be_set():
+    given = {"HOME": "/srv/t", "DEVICE": "cpu", "API_PROCESSES": "2", "DEADLINE_MS": "3", "MAX_BODY_MB": "4",
+             "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7"}  # fmt: skip
+    assert {*given, "RUNTIME", "VARIANT"} == settings.SETTINGS.keys()
+    read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
+    assert (read.home, read.device, read.api_processes) == (Path("/srv/t"), "cpu", 2)
+    assert (read.deadline_ms, read.max_body_mb, read.max_pixels) == (3, 4, 5)
+    assert (read.max_pictures, read.queue_depth) == (6, 7)
+
+
+def test_an_empty_value_is_the_default():
+    assert settings.read({"TINTYPE_MAX_PICTURES": ""}) == settings.read({})
+
+
+def test_the_home_is_absolute_and_knows_the_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert settings.read({"TINTYPE_HOME": "~/tintype"}).home == Path("/home/ada/tintype")
+    assert settings.read({"TINTYPE_HOME": "x"}).home == Path.cwd() / "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("MAX_PIXEL", "MAX_PIXELS"), ("HOEM", "HOME"), ("max_pictures", "MAX_PICTURES"), ("DEADLINE", "DEADLINE_MS")],
+)
+def test_an_unknown_name_is_refused_and_the_nearest_named(name, near):
+    with pytest.raises(WrongUse, match=rf"TINTYPE_{name} is not a setting; did you mean TINTYPE_\w+\?") as raised:
+        settings.read({f"TINTYPE_{name}": "1"})
+    if name.isupper():
+        assert f"TINTYPE_{near}?" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["", "QQQ", "é"])
+def test_even_the_strangest_name_is_refused_with_a_sentence(name):
+    with pytest.raises(WrongUse, match="is not a setting"):
+        settings.read({f"TINTYPE_{name}": "1"})
+
+
+@pytest.mark.parametrize("name", settings.LATER)
+def test_what_is_not_served_yet_is_refused(name):
+    with pytest.raises(WrongUse, match=rf"TINTYPE_{name} is not served by this version; unset it"):
+        settings.read({f"TINTYPE_{name}": "x"})
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", " 3", "1e3", "٣", "²", "9" * 5000])
+@pytest.mark.parametrize("name", ["API_PROCESSES", "DEADLINE_MS", "MAX_BODY_MB", "MAX_PIXELS", "QUEUE_DEPTH"])
+def test_a_number_that_makes_no_sense_is_refused(name, text):
+    with pytest.raises(WrongUse, match=rf"TINTYPE_{name} must be a whole number of at least 1.*; received '{text}'"):
+        settings.read({f"TINTYPE_{name}": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "given"),
+    [("DEVICE", "auto or cpu", "cuda"), ("RUNTIME", "onnx", "saved_model"), ("VARIANT", "auto or fp32", "int8")],
+)
+def test_a_choice_that_is_not_served_is_refused(name, allowed, given):
+    with pytest.raises(WrongUse, match=f"TINTYPE_{name} must be {allowed}; received '{given}'"):
+        settings.read({f"TINTYPE_{name}": given})
+    for one in allowed.split(" or "):
+        assert settings.read({f"TINTYPE_{name}": one})
+
+
+def test_the_home_of_nobody_is_refused():
+    with pytest.raises(WrongUse, match="TINTYPE_HOME must be"):
+        settings.read({"TINTYPE_HOME": "~no-such-person/tintype"})

@@ -1,0 +1,300 @@
+"""The front door: the `tintype` command. Each sub-command imports its room only when it is called."""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from artifacts import run as runs
+from artifacts import settings as settings_module
+from artifacts.errors import TintypeError, WrongUse
+from artifacts.settings import Settings
+from artifacts.store import PRODUCTION, Reference, Store, parse
+
+FAILED = 1
+INTERRUPTED = 130  # as shells count a death by SIGINT
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 1 failed, 2 wrong use."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments, settings_module.read(os.environ))
+        sys.stdout.flush()
+    except TintypeError as error:
+        return _fail(str(error), error.exit_code, arguments)
+    except BrokenPipeError:  # `tintype models | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on where it can", INTERRUPTED, arguments)
+    except OSError as error:
+        return _fail(str(error), FAILED, arguments)
+    except Exception as error:  # noqa: BLE001 - a defect, shown without its traceback unless asked for
+        return _fail(f"a defect: {type(error).__name__}: {error}; --debug shows where", FAILED, arguments)
+    return 0
+
+
+def _fail(sentence: str, code: int, arguments: argparse.Namespace) -> int:
+    if arguments.debug:
+        traceback.print_exc()
+    print(f"tintype: {sentence}", file=sys.stderr)
+    return code
+
+
+def _train(arguments: argparse.Namespace, settings: Settings) -> None:
+    from training import presets
+    from training.run import train
+
+    overrides = dict(_pair(text) for text in arguments.set)
+    if arguments.epochs is not None:
+        overrides["epochs"] = str(arguments.epochs)
+    run = train(
+        arguments.data,
+        arguments.preset or presets.default(arguments.data),
+        runs=settings.runs,
+        name=arguments.name,
+        data_dir=arguments.data_dir,
+        overrides=overrides,
+    )
+    metrics = run.metrics()
+    if arguments.json:
+        _print_json({"run": str(run.path), "id": run.id, "metrics": metrics})
+        return
+    for split in ("validation", "test"):
+        print(f"{split} accuracy {metrics[split]['accuracy']:.4f}, loss {metrics[split]['loss']:.4f}")
+    print(f"report: {run.report_file}")
+    print(run.path)
+
+
+def _export(arguments: argparse.Namespace, settings: Settings) -> None:
+    run = runs.find(settings.runs, arguments.run)
+    from exporters.export import export
+
+    say = _to_stderr if arguments.json else print
+    name = arguments.name or run.config()["name"]
+    bundle = export(run, Store(settings.models), name, tuple(arguments.precision.split(",")), say)
+    if arguments.json:
+        _print_json({"bundle": str(bundle.path), **bundle.manifest})
+    else:
+        print(f"{bundle.name}@{bundle.version} is exported; put it into production: tintype deploy {bundle.name}")
+        print(bundle.path)
+
+
+def _deploy(arguments: argparse.Namespace, settings: Settings) -> None:
+    store, reference = Store(settings.models), parse(arguments.model)
+    _show_alias(arguments, store, reference.name, store.deploy(reference, arguments.alias), arguments.alias)
+
+
+def _rollback(arguments: argparse.Namespace, settings: Settings) -> None:
+    store = Store(settings.models)
+    _show_alias(arguments, store, arguments.model, store.rollback(arguments.model), PRODUCTION)
+
+
+def _show_alias(arguments: argparse.Namespace, store: Store, name: str, version: int, alias: str) -> None:
+    if arguments.json:
+        _print_json({"name": name, "aliases": store.aliases(name)})
+    else:
+        print(f"{name}@{version} is {'in production' if alias == PRODUCTION else alias}")
+        print(store.path(name, version))
+
+
+def _models(arguments: argparse.Namespace, settings: Settings) -> None:
+    entries = Store(settings.models).catalogue(arguments.name)
+    if arguments.json:
+        _print_json(entries)
+    elif not entries:
+        print("no models yet: `tintype export RUN` makes one")
+    else:
+        _print_table(
+            ("model", "version", "aliases", "accuracy", "parity", "sha256"),
+            ([f"{each['name']}", each["version"], ", ".join(each["aliases"]), *_figures(each)] for each in entries),
+        )
+
+
+def _figures(entry: dict[str, Any]) -> list[str]:
+    if "error" in entry:
+        return ["-", "-", entry["error"]]
+    parity = entry["variants"]["fp32"]["parity"]["max_difference"]
+    return [f"{entry['metrics']['test']['accuracy']:.4f}", f"{parity:.0e}", entry["sha256"][:12]]
+
+
+def _presets(arguments: argparse.Namespace, _: Settings) -> None:
+    from training.presets import presets
+
+    entries = presets()
+    if arguments.json:
+        _print_json(entries)
+    else:
+        _print_table(entries[0].keys(), (each.values() for each in entries))
+
+
+def _runs(arguments: argparse.Namespace, settings: Settings) -> None:
+    finished = runs.finished(settings.runs)
+    entries = [
+        {
+            "id": run.id,
+            "name": run.config()["name"],
+            "accuracy": run.metrics()["test"]["accuracy"],
+            "path": str(run.path),
+        }
+        for run in finished
+    ]
+    if arguments.json:
+        _print_json(entries)
+    elif not entries:
+        print("no finished runs yet: `tintype train digits` makes one")
+    else:
+        _print_table(("run", "model", "test accuracy", "path"), (each.values() for each in entries))
+
+
+def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
+    from serving.server import serve
+
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    serve(settings, arguments.host, arguments.port, lambda: _to_stderr(f"serving http://{host}:{arguments.port}"))
+
+
+def _predict(arguments: argparse.Namespace, settings: Settings) -> None:
+    store, reference = _wanted(arguments.model, settings)
+    from serving.one_off import predict
+
+    answer = predict(store.path(reference.name, store.resolve(reference)), arguments.images, settings)
+    predictions = answer["predictions"]
+    if arguments.json:
+        _print_json(answer)
+    else:
+        _print_table(
+            ("file", "label", "confidence"),
+            ([each["file"], each.get("label", "-"), each.get("confidence", each.get("error", {}).get("message"))]
+             for each in predictions),
+        )  # fmt: skip
+    if all("error" in each for each in predictions):
+        raise TintypeError("none of the files could be classified")
+
+
+def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
+    store, reference = _wanted(arguments.model, settings)
+    version = store.path(reference.name, store.resolve(reference))
+    from serving.jobs.classify import classify
+
+    with tqdm(desc="classify", unit=" files", dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        job = classify(arguments.folder, version, arguments.out, settings, progress)
+    summary = json.loads((job / "summary.json").read_bytes())
+    if arguments.json:
+        _print_json({"job": str(job), **summary})
+        return
+    _print_table(("label", "pictures"), summary["labels"].items())
+    print(f"{summary['classified']} of {summary['total']} files classified, {summary['rejected']} refused")
+    for file in ("results.csv", "contact_sheet.html", *(["rejects.csv"] if summary["rejected"] else [])):
+        print(f"{file.partition('.')[0].replace('_', ' ')}: {job / file}")
+    print(job)
+
+
+def _demo(arguments: argparse.Namespace, settings: Settings) -> None:
+    from demo import demo
+
+    demo(settings, arguments.port, once=arguments.once)
+
+
+def _wanted(text: str | None, settings: Settings) -> tuple[Store, Reference]:
+    store = Store(settings.models)
+    return store, parse(text) if text else Reference(store.only())
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise WrongUse(f"--set takes key=value, such as epochs=3; received {text!r}")
+    return key.strip(), value.strip()
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _print_table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
+    lines = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("tintype", description="Train, export and serve image classifiers.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, command: Callable[..., None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.set_defaults(command=command)
+        added.add_argument("--debug", action="store_true", help="show a traceback when something fails")
+        if name not in ("serve", "demo"):
+            added.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        return added
+
+    _add_training(add)
+    _add_store(add)
+    _add_serving(add)
+    return parser
+
+
+def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
+    train = add("train", _train, "train a network on labelled pictures")
+    train.add_argument(
+        "data", metavar="DATA", help="digits, mnist, or a folder of class/*.jpg or train|test/class/*.jpg"
+    )
+    train.add_argument("--preset", help="architecture and recipe (default: one that fits; see `tintype presets`)")
+    train.add_argument("--name", metavar="MODEL", help="name of the model (default: that of the data)")
+    train.add_argument("--epochs", type=int, help="times over the training pictures (default: the preset's)")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the preset")
+    train.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the files of mnist lie (default: downloaded)"
+    )
+    export = add("export", _export, "export a run to SavedModel and ONNX, proven equal to the Keras model")
+    export.add_argument("run", metavar="RUN", help="path or id of a run, or `latest`")
+    export.add_argument("--name", metavar="MODEL", help="name of the model (default: the run's)")
+    export.add_argument("--precision", default="fp32", help="comma-separated; this version exports fp32")
+    add("presets", _presets, "list the architectures and their recipes")
+    add("runs", _runs, "list the finished training runs")
+
+
+def _add_store(add: Callable[..., argparse.ArgumentParser]) -> None:
+    deploy = add("deploy", _deploy, "point an alias at a version, by default the newest into production")
+    deploy.add_argument("model", metavar="NAME[@VERSION]")
+    deploy.add_argument("--alias", default=PRODUCTION, help=f"default: {PRODUCTION}")
+    add("rollback", _rollback, "put the previous version back into production").add_argument("model", metavar="NAME")
+    add("models", _models, "list the exported versions").add_argument("name", nargs="?", metavar="NAME")
+
+
+def _add_serving(add: Callable[..., argparse.ArgumentParser]) -> None:
+    serve = add("serve", _serve, "serve the models in production over HTTP, with a page to drop pictures on")
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000, help="default: 8000")
+    predict = add("predict", _predict, "classify a few pictures; no server is needed")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    classify = add("classify", _classify, "classify every file of a folder into a table; no server is needed")
+    classify.add_argument("folder", type=Path, metavar="FOLDER")
+    classify.add_argument("--out", type=Path, metavar="DIR", help="where the table goes (default: in the home folder)")
+    for command in (predict, classify):
+        command.add_argument("--model", metavar="NAME[@VERSION]", help="default: the only model in production")
+    demo = add("demo", _demo, "go from nothing to a served model and a classified folder")
+    demo.add_argument("--once", action="store_true", help="stop after one prediction instead of staying up")
+    demo.add_argument("--port", type=int, default=None, help="default: 8000, or the next free one")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

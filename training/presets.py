@@ -1,0 +1,64 @@
+"""The presets: which there are, and what each one's TOML says.
+
+model        a name in `training.models.MODELS`
+parameters   of that model at `input` and 10 classes; a test counts them
+input        height x width x channels it was designed for; folders of pictures are brought to it
+smallest     least height and width that the model accepts
+data         what it was designed for          expected   the score, and where it comes from
+[recipe]     values for `training.config.Recipe`
+"""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from artifacts.errors import WrongUse
+
+FOLDER = Path(__file__).parent / "presets"
+DEFAULTS = {"digits": "digits", "mnist": "cnn-stride2-bn"}
+FOLDER_DEFAULT = "resnet20v1"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One TOML, as it stands."""
+
+    name: str
+    model: str
+    parameters: int
+    input: str
+    smallest: int
+    data: str
+    expected: str
+    recipe: dict[str, Any]
+
+
+def read(name: str) -> Preset:
+    """Read a preset.
+
+    Raises:
+        WrongUse: there is none of this name; the nearest is named.
+    """
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+        raise WrongUse(f"there is no preset {name!r}; did you mean {near}? The presets are: {', '.join(known)}")
+    return Preset(name=name, **tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")))
+
+
+def default(data: str) -> str:
+    """The preset for data of this name, or for a folder, when none is named."""
+    return DEFAULTS.get(data, FOLDER_DEFAULT)
+
+
+def names() -> list[str]:
+    """All presets, by name."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def presets() -> list[dict[str, Any]]:
+    """[{"name", "model", "parameters", "input", "data", "expected"}, …], without loading Keras."""
+    shown = ("name", "model", "parameters", "input", "data", "expected")
+    return [{key: asdict(read(name))[key] for key in shown} for name in names()]
