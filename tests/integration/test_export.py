@@ -36,7 +36,7 @@ def golden(version):
 
 def test_the_manifest_says_everything(version, run):
     manifest = verify(version).manifest
-    assert manifest["name"], manifest["version"] == ("digits", 1)
+    assert (manifest["name"], manifest["version"]) == ("digits", 1)
     assert manifest["labels"] == [str(digit) for digit in range(10)]
     assert manifest["run"] == {"id": run.id, "data_digest": run.data_digest(), "seed": run.config()["seed"]}
     variant = manifest["variants"]["fp32"]
