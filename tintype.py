@@ -23,6 +23,8 @@ INTERRUPTED = 130  # as shells count a death by SIGINT
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 failed, 2 wrong use."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments, settings_module.read(os.environ))

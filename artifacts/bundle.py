@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 INPUT = "image"  # uint8 (N, height, width, channels)
 OUTPUT = "probabilities"  # float32 (N, classes)
+FIELDS = ("name", "version", "labels", "input", "preprocessing", "variants", "metrics", "files")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,11 @@ def read(path: Path) -> Bundle:
         raise BadBundle(f"{path} is not a bundle: its {MANIFEST} cannot be read ({error})") from error
     if not sealed:
         raise BadBundle(f"{path / MANIFEST} was altered after the export: its sha256 differs; export the run again")
-    if manifest["schema_version"] != SCHEMA_VERSION:
-        raise BadBundle(f"{path} has schema {manifest['schema_version']}; this version reads {SCHEMA_VERSION}")
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        was = manifest.get("schema_version")
+        raise BadBundle(f"{path} has schema_version {was}; this version reads {SCHEMA_VERSION}")
+    if missing := [field for field in FIELDS if field not in manifest]:
+        raise BadBundle(f"{path / MANIFEST} lacks {', '.join(missing)}; export the run again")
     if manifest["preprocessing"]["version"] != PREPROCESSING["version"]:
         raise BadBundle(f"{path} was made under other rules of preprocessing; export the run again")
     return Bundle(path, manifest)
@@ -129,6 +133,10 @@ def verify(path: Path) -> Bundle:
         )
     for name, expected in listed.items():
         item = path / name
-        if item.stat().st_size != expected["bytes"] or files.sha256_file(item) != expected["sha256"]:
+        try:
+            same = item.stat().st_size == expected["bytes"] and files.sha256_file(item) == expected["sha256"]
+        except OSError as error:
+            raise BadBundle(f"{item} cannot be read ({error.strerror})") from error
+        if not same:
             raise BadBundle(f"{item} was altered after the export: its sha256 differs; export the run again")
     return bundle

@@ -11,8 +11,9 @@ disagree about a picture. What it does, in order:
 
 import io
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,9 @@ PREPROCESSING = {
     "resize": "stretched to the input size, bilinear with antialiasing; JPEG first scaled by 1/2, 1/4, 1/8 in decoding",
     "values": "uint8, 0 to 255; scaling is inside the graph",
 }
+
+LARGE_PIXELS = 4_000_000
+_LARGE_AT_ONCE = threading.Semaphore(2)
 
 # The limit of `decode` is stricter and is checked before a pixel is decoded; Pillow's own would only warn.
 Image.MAX_IMAGE_PIXELS = None
@@ -82,10 +86,12 @@ def decode(data: bytes, height: int, width: int, channels: int, max_pixels: int 
     """
     mode = "L" if channels == 1 else "RGB"
     with _damage_as_unreadable():
-        image, shown = _load(data, mode, max(height, width), max_pixels)
-        image = _flat(image, mode)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image, stored = _open(data, mode, max(height, width), max_pixels)
+        with _few_large(image):
+            image, shown = _upright(image, stored)
+            image = _flat(image, mode)
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BILINEAR)
     return Picture(np.asarray(image).reshape(height, width, channels), *shown)
 
 
@@ -111,8 +117,10 @@ def thumbnail(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
     """
     out = io.BytesIO()
     with _damage_as_unreadable():
-        image = _flat(_load(data, "RGB", side, max_pixels)[0], "RGB")
-    image.thumbnail((side, side), Image.Resampling.BILINEAR)
+        image, stored = _open(data, "RGB", side, max_pixels)
+        with _few_large(image):
+            image = _flat(_upright(image, stored)[0], "RGB")
+            image.thumbnail((side, side), Image.Resampling.BILINEAR)
     image.save(out, "JPEG", quality=80)
     return out.getvalue()
 
@@ -127,14 +135,25 @@ def _damage_as_unreadable() -> Iterator[None]:
         raise UnreadablePicture(f"the picture is damaged: {_reason(error)}") from error
 
 
-def _load(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright picture, at least `side` long where it can be, and its full size (width, height)."""
+def _open(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture by its header, to be decoded at least `side` long where it can be, and its stored size."""
     image: Image.Image = Image.open(io.BytesIO(data), formats=(_kind(data),))
     width, height = image.size
     if width * height > max_pixels:
         message = f"the picture has {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are accepted"
         raise PictureTooLarge(message)
     image.draft(mode, (side, side))
+    return image, (width, height)
+
+
+def _few_large(image: Image.Image) -> AbstractContextManager[object]:
+    """Decode large pictures a few at a time: one of 40 megapixels with alpha takes 600 MB while it is flattened."""
+    return _LARGE_AT_ONCE if image.size[0] * image.size[1] > LARGE_PIXELS else nullcontext()
+
+
+def _upright(image: Image.Image, stored: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """The decoded picture, turned as EXIF says, and its full size as a viewer shows it (width, height)."""
+    width, height = stored
     image.load()
     orientation = _orientation(image)
     if orientation in _TURNS:
@@ -161,7 +180,7 @@ def _kind(data: bytes) -> str:
         return "WEBP"
     found = next((name for magic, name in _OTHER_KINDS if data.startswith(magic)), None)
     if data[4:8] == b"ftyp":
-        found = "HEIF or AVIF"
+        found = "HEIF, AVIF or a film"
     if found:
         raise UnsupportedFormat(f"the bytes are {found}; JPEG, PNG and WebP are read")
     came = f"{len(data):,} bytes that begin with {data[:8]!r}" if data else "no bytes"

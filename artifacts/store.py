@@ -77,11 +77,21 @@ class Store:
         return sorted(int(path.name) for path in paths if _VERSION.fullmatch(path.name) and path.is_dir())
 
     def aliases(self, name: str) -> dict[str, int]:
-        """{"production": 3, …}; empty when nothing is deployed."""
+        """{"production": 3, …}; empty when nothing is deployed.
+
+        Raises:
+            BadBundle: the file is damaged.
+        """
+        path = self.root / name / "aliases.json"
         try:
-            return dict(json.loads((self.root / name / "aliases.json").read_bytes()))
+            aliases = json.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
+        except ValueError:
+            aliases = None
+        if not isinstance(aliases, dict) or not all(isinstance(version, int) for version in aliases.values()):
+            raise BadBundle(f"{path} is damaged; remove it and deploy {name} again")
+        return aliases
 
     def path(self, name: str, version: int) -> Path:
         """Where a version lies."""
@@ -189,7 +199,8 @@ class Store:
             UnknownModel: there is no such version.
             BadBundle: it is damaged; the alias stays where it was.
         """
-        check_name(alias)
+        if check_name(alias).isdigit():
+            raise WrongUse(f"an alias must not read as a version; received {alias!r}")
         if reference.version is None and reference.alias is None and self.versions(reference.name):
             reference = Reference(reference.name, version=self.versions(reference.name)[-1])
         version = self.resolve(reference)
@@ -207,7 +218,8 @@ class Store:
             UnknownModel: there is no previous version.
             BadBundle: the previous version is damaged; nothing changes.
         """
-        self.resolve(Reference(name))
+        if PRODUCTION not in self.aliases(check_name(name)):
+            self.resolve(Reference(name))  # says what is missing; a version that was deleted can be rolled back from
         with self._changed_aliases(name) as aliases:
             if PREVIOUS not in aliases:
                 raise UnknownModel(f"{name} has no previous version to go back to; its versions: {self.versions(name)}")

@@ -40,6 +40,8 @@ def prove(pixels: NDArray[np.uint8], expected: NDArray[np.float32], exports: dic
     Raises:
         ParityFailed: an export has another shape, differs by more than TOLERANCE, or gives another label.
     """
+    if not exports or not len(pixels):
+        raise ParityFailed(f"{len(pixels)} pictures and {len(exports)} exports prove nothing; nothing was published")
     worst, differing = 0.0, 0
     for name, predict in exports.items():
         for batch in BATCHES:

@@ -25,7 +25,7 @@ class Pacer(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Set the pace of the coming batch."""
         pace = self.schedule(self.batch)
-        if hasattr(self.model, "jax_state_sync"):
+        if hasattr(self.model, "jax_state_sync"):  # on JAX the trainer holds the variables, and would undo the change
             self.model.jax_state_sync()
         self.model.optimizer.learning_rate = pace.rate
         if self.momentum is not None:

@@ -48,18 +48,18 @@ class LiveModels:
         self._threads = max(1, len(os.sched_getaffinity(0)) // settings.api_processes)
         self._loaded: dict[tuple[str, int], LiveModel] = {}
         self._broken: dict[tuple[str, int], BadBundle] = {}
-        self._resolved: dict[Reference, tuple[int, int]] = {}
+        self._resolved: dict[Reference, tuple[tuple[int, int], int]] = {}
         self._only = -ONLY_SECONDS, ""
         self._lock = threading.Lock()
 
     def load_production(self) -> None:
         """Load what is in production; a version that cannot be loaded is logged and leaves the others answering."""
         for name in self.store.names():
-            if PRODUCTION in self.store.aliases(name):
-                try:
+            try:
+                if PRODUCTION in self.store.aliases(name):
                     self.get(Reference(name))
-                except TintypeError as error:
-                    log.error("%s cannot be served: %s", name, error)  # noqa: TRY400 - its sentence is enough
+            except TintypeError as error:
+                log.error("%s cannot be served: %s", name, error)  # noqa: TRY400 - its sentence is enough
 
     def ready(self) -> list[LiveModel]:
         """What can answer now."""
@@ -96,9 +96,10 @@ class LiveModels:
     def _version(self, reference: Reference) -> int:
         """The version of a reference; the store is asked again only when the model's aliases file has changed."""
         try:
-            changed = os.stat(self.store.root / reference.name / "aliases.json").st_mtime_ns  # noqa: PTH116 - hot path
+            found = os.stat(self.store.root / reference.name / "aliases.json")  # noqa: PTH116 - hot path
+            changed = found.st_mtime_ns, found.st_ino  # two deploys may fall into one tick of the file system's clock
         except FileNotFoundError:
-            changed = 0
+            changed = 0, 0
         known = self._resolved.get(reference)
         if known is None or known[0] != changed:
             known = self._resolved[reference] = changed, self.store.resolve(reference)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from artifacts.bundle import INPUT, OUTPUT, Bundle
 from artifacts.errors import BadBundle
 from artifacts.pictures import Pictures
+from serving.errors import EngineFailed
 
 GOLDEN_TOLERANCE = 1e-3  # another machine rounds otherwise; the gate's own tolerance held where the bundle was made
 GOLDEN_CHECKED = 16
@@ -33,8 +34,14 @@ class OnnxRuntime:
         self._outputs = [OUTPUT]
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities, float32 (N, classes), of pictures, uint8 (N, height, width, channels)."""
+        """Probabilities, float32 (N, classes), of pictures, uint8 (N, height, width, channels).
+
+        Raises:
+            EngineFailed: the model gave what is no number.
+        """
         probabilities: NDArray[np.float32] = self._session.run(self._outputs, {INPUT: pixels})[0]
+        if not np.isfinite(probabilities).all():
+            raise EngineFailed("the model gave a probability that is not a number")
         return probabilities
 
 

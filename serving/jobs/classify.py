@@ -20,7 +20,7 @@ from serving.engine.live import VARIANT
 from serving.engine.onnx import open_onnx
 from serving.jobs.chunk import Classifier, classify_chunk
 from serving.jobs.inputs import Chunk, read_listing, write_listing
-from serving.jobs.parts import write_part
+from serving.jobs.parts import is_whole, write_part
 from serving.jobs.results import write_results
 
 WINDOW = 2  # chunks handed out for each thread: one at work, one ready
@@ -50,6 +50,8 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
     job = job or settings.jobs / job_id(folder, identity)
     if not folder.is_dir():
         raise WrongUse(f"{folder} is not a folder; give one that holds pictures")
+    if job.resolve() == folder.resolve():
+        raise WrongUse(f"{job} holds the pictures themselves; choose another --out")
     job.mkdir(parents=True, exist_ok=True)
     with files.locked(job / ".lock", wait=False, busy=f"another process works on {job}; wait until it has finished"):
         _pin(job, folder, identity)
@@ -66,12 +68,17 @@ def _pin(job: Path, folder: Path, identity: dict[str, Any]) -> None:
     record = job / "job.json"
     meant = {"folder": str(folder.resolve()), "model": identity}
     if not record.exists():
+        if strange := [path.name for path in job.iterdir() if not path.name.startswith(".")]:
+            raise WrongUse(f"{job} is not empty and holds no job ({strange[0]}); choose another --out")
         created = datetime.now(UTC).isoformat(timespec="seconds")
         files.write_json(record, {"id": job.name, "created": created, **meant})
         return
-    pinned = json.loads(record.read_bytes())
-    if any(pinned[key] != value for key, value in meant.items()):
+    try:
+        pinned = json.loads(record.read_bytes())
         was = f"{pinned['folder']} with {pinned['model']['name']}@{pinned['model']['version']}"
+    except (ValueError, KeyError, TypeError):
+        raise WrongUse(f"{record} is damaged; choose another --out") from None
+    if any(pinned[key] != value for key, value in meant.items()):
         now = f"{meant['folder']} with {identity['name']}@{identity['version']}"
         raise WrongUse(f"{job} holds the job of {was}; this is {now}; choose another --out")
 
@@ -91,7 +98,7 @@ def _in_parallel(job: Path, folder: Path, model: Classifier, threads: int, parts
     """Number of files of each chunk, as it is done; `parts` is filled in order of the listing."""
 
     def run(chunk: Chunk, part: Path) -> int:
-        if not part.exists():
+        if not is_whole(part, len(chunk.inputs)):
             write_part(part, classify_chunk(folder, chunk.inputs, model))
         return len(chunk.inputs)
 

@@ -24,6 +24,14 @@ def write_part(path: Path, rows: list[Row]) -> None:
     files.write_atomic(path, out.getvalue())
 
 
+def is_whole(path: Path, rows: int) -> bool:
+    """Whether a part is there, with this many rows: one that the disk has damaged is made again."""
+    try:
+        return bool(pa.parquet.read_metadata(path).num_rows == rows)
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
 def read_parts(paths: list[Path]) -> Iterator[pa.Table]:
     """The tables of parts, one at a time."""
     for path in paths:

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import DeadlineExceeded, QueueFull
+from serving.errors import DeadlineExceeded, QueueFull, TooLarge
 
 Answer = NDArray[np.float32] | Exception
 
@@ -45,11 +45,17 @@ class MemoryLane:
         self._pictures = 0
         self._lock = threading.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Pictures that no engine has taken yet."""
+        return self._pictures
+
     def predict(self, pixels: NDArray[np.uint8], deadline: float) -> NDArray[np.float32]:
         """Probabilities, float32 (N, classes), of pictures, uint8 (N, height, width, channels).
 
         Raises:
-            QueueFull: more pictures than `depth` would wait.
+            TooLarge: more pictures than `depth`.
+            QueueFull: with those that wait they are more than `depth`.
             DeadlineExceeded: `deadline` (time.monotonic()) came first.
             EngineFailed: the runtime raised.
         """
@@ -96,6 +102,8 @@ class MemoryLane:
             self._waiting.put(None)
 
     def _enter(self, pictures: int) -> None:
+        if pictures > self._depth:
+            raise TooLarge(f"{pictures} pictures never fit into a queue of {self._depth}; send fewer at a time")
         with self._lock:
             if self._pictures + pictures > self._depth:
                 raise QueueFull(f"{self._pictures} pictures wait already, of at most {self._depth}; try again soon")

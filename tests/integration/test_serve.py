@@ -173,12 +173,25 @@ def test_past_the_deadline_the_answer_is_504(home, pictures):
 
 
 def test_a_full_queue_answers_429_with_retry_after(home, pictures):
-    with serving(home, TINTYPE_QUEUE_DEPTH="2") as (_, client):
-        body, content_type = form([("a.png", pictures.encoded[0])] * 3)
-        status, headers, problem = client.request("POST", "/predict", body, Content_Type=content_type)
-        assert (status, json.loads(problem)["code"]) == (429, "queue_full")
-        assert int(headers["retry-after"]) >= 1
+    body, content_type = form([("a.png", data) for data in pictures.encoded])
+    refused = []
+    with serving(home, TINTYPE_QUEUE_DEPTH="64", TINTYPE_API_PROCESSES="1") as (_, client):
+
+        def ask_until_one_is_refused():
+            while not refused:
+                status, headers, problem = client.request("POST", "/predict", body, Content_Type=content_type)
+                if status != 200:
+                    refused.append((status, json.loads(problem)["code"], headers["retry-after"]))
+
+        clients = [threading.Thread(target=ask_until_one_is_refused) for _ in range(8)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join()
+        assert set(refused) == {(429, "queue_full", "1")}
         assert client.predict(pictures.encoded[0])[0] == 200
+        status, problem = client.predict_form([("a.png", pictures.encoded[0])] * 65)
+        assert (status, problem["code"]) == (413, "too_large")
 
 
 def test_models_health_interface_and_page(home, server):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving.engine.batching import Engine
-from serving.errors import DeadlineExceeded, EngineFailed, QueueFull
+from serving.errors import DeadlineExceeded, EngineFailed
 from serving.lanes.memory import MemoryLane
 
 FAR = 30.0
@@ -61,18 +61,13 @@ def clients():
 def pile_up(lane, gated, clients, eventually):
     """While a batch runs, let requests wait, in this order; return their futures."""
 
-    def waiting():
-        with pytest.raises(QueueFull) as full:
-            lane.predict(tone(0, DEPTH + 1), soon())
-        return int(str(full.value).split()[0])
-
     def piled(*requests):
         futures = [clients.submit(lane.predict, tone(255), soon())]
         assert gated.entered.wait(FAR)
         for pixels in requests:
-            before = waiting()
+            before = lane.waiting
             futures.append(clients.submit(lane.predict, pixels, soon()))
-            eventually(lambda: waiting() > before)  # noqa: B023 - called within this turn of the loop
+            eventually(lambda: lane.waiting > before)  # noqa: B023 - called within this turn of the loop
         return futures
 
     return piled

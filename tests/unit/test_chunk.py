@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,6 @@ def test_a_file_that_went_away_is_a_row(folder, listed, tone, classifier):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (os.mkfifo, "bad_picture: this is not a regular file any more"),
         (os.mkdir, "file_unreadable: the file cannot be read (Is a directory)"),
         (lambda path: path.symlink_to("/dev/zero"), "bad_picture: this is not a regular file any more"),
     ],
@@ -136,6 +136,20 @@ def test_what_took_a_files_place_is_a_row(folder, listed, classifier, make, reas
     make(folder / "a")
     (row,) = classify_chunk(folder, found, classifier)
     assert (row["error"], row["sha256"]) == (reason, None)
+
+
+def test_a_pipe_that_took_a_files_place_holds_nobody_up(folder, listed, classifier):
+    (folder / "a").write_bytes(b"x")
+    found = listed()
+    (folder / "a").unlink()
+    os.mkfifo(folder / "a")
+    rescue = threading.Timer(10, os.open, (folder / "a", os.O_WRONLY | os.O_NONBLOCK))
+    rescue.start()
+    (row,) = classify_chunk(folder, found, classifier)
+    assert rescue.is_alive()
+    rescue.cancel()
+    rescue.join()
+    assert row["error"] == "bad_picture: this is not a regular file any more"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

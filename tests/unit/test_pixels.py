@@ -269,6 +269,17 @@ def test_what_is_no_picture_is_said_to_be_none(data):
         pixels.decode(data, 8, 8, 3)
 
 
+@pytest.mark.parametrize("head", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"])
+def test_the_same_bytes_have_the_same_sentence(head):
+    said = []
+    for _ in range(3):
+        with pytest.raises(UnreadablePicture, match="the picture is damaged: ") as raised:
+            pixels.decode(head + bytes(30), 8, 8, 3)
+        said.append((str(raised.value), bytearray(1000)))  # so that the next one lies elsewhere in memory
+    assert len({sentence for sentence, _ in said}) == 1
+    assert "0x" not in said[0][0]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_picture_cut_anywhere_is_unreadable_or_no_picture(encode, kind):
     data = encode(pattern(64, 64), kind)
