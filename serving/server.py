@@ -1,6 +1,5 @@
 """`tintype serve`: Granian in front of the Flask application, each web process with an engine of its own."""
 
-import ctypes
 import errno
 import logging
 import math
@@ -16,10 +15,10 @@ from granian.server.mp import MPServer
 
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
+from serving.children import die_with_parent
 
 BLOCKING_THREADS = 32  # requests that one process works on or lets wait for its engine at a time
 GRACE_SECONDS = 2  # beyond the deadline: how long requests in flight may take after SIGTERM
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(settings: Settings, host: str, port: int, started: Callable[[], None]) -> None:
@@ -45,7 +44,7 @@ def serve(settings: Settings, host: str, port: int, started: Callable[[], None])
     parent = os.getpid()
 
     def load() -> Callable[..., Any]:
-        _die_with_parent(parent)
+        die_with_parent(parent)
         _die_of_signals_while_loading(server)
         return _application(settings)
 
@@ -58,13 +57,6 @@ def _application(settings: Settings) -> Callable[..., Any]:
     from serving.api.app import create_app
 
     return create_app(settings)
-
-
-def _die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent is killed, so that none keeps the port and the memory."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _die_of_signals_while_loading(server: MPServer) -> None:

@@ -11,8 +11,15 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving.jobs.inputs import read_chunk
+
 ROOT = Path(__file__).parents[1]
 READY_SECONDS = 60
+
+
+def read_listing(target):
+    """The chunks that were listed into a folder, in order."""
+    return [read_chunk(target, number) for number in range(len(list(target.iterdir())))]
 
 
 class Home:

@@ -13,10 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from artifacts import files
 from artifacts.errors import WrongUse
 
-CHUNK = 256  # pictures: lost work of a kill -9 is at most this many for each thread
+CHUNK = 512  # pictures: lost work of a kill -9 is at most this many for each thread
 
 
 class Input(NamedTuple):
@@ -41,8 +40,15 @@ class Chunk(NamedTuple):
         return f"{self.number:08d}-{self.digest[:16]}.parquet"
 
 
-def write_listing(folder: Path, target: Path, skip: Path) -> int:
-    """List `folder` into chunk files in `target`, in place of those that are there; return the number of inputs.
+class Listing(NamedTuple):
+    """How much was found: files in all, and the chunks they were cut into."""
+
+    files: int
+    chunks: int
+
+
+def write_listing(folder: Path, target: Path, skip: Path) -> Listing:
+    """List `folder` into chunk files in `target`, in place of those that are there.
 
     `skip` is a directory that is left out: the job's own.
 
@@ -50,25 +56,28 @@ def write_listing(folder: Path, target: Path, skip: Path) -> int:
         WrongUse: the folder holds no files.
     """
     target.mkdir(parents=True, exist_ok=True)
-    total = number = 0
+    total = chunks = 0
     listed = _walk(folder, skip)
     while inputs := list(islice(listed, CHUNK)):
-        files.write_json(target / f"{number:08d}.json", inputs)
+        (target / _file_name(chunks)).write_text(json.dumps(inputs))  # made anew by each run, so not fsynced
         total += len(inputs)
-        number += 1
+        chunks += 1
     for stale in target.glob("[0-9]*.json"):
-        if int(stale.stem) >= number:
+        if int(stale.stem) >= chunks:
             stale.unlink()
     if not total:
         raise WrongUse(f"{folder} holds no files; give a folder of pictures")
-    return total
+    return Listing(total, chunks)
 
 
-def read_listing(target: Path) -> Iterator[Chunk]:
-    """The chunks that `write_listing` wrote, in order."""
-    for path in sorted(target.glob("[0-9]*.json")):
-        text = path.read_bytes()
-        yield Chunk(int(path.stem), hashlib.sha256(text).hexdigest(), [Input(*row) for row in json.loads(text)])
+def read_chunk(target: Path, number: int) -> Chunk:
+    """A chunk that `write_listing` wrote."""
+    text = (target / _file_name(number)).read_bytes()
+    return Chunk(number, hashlib.sha256(text).hexdigest(), [Input(*row) for row in json.loads(text)])
+
+
+def _file_name(number: int) -> str:
+    return f"{number:08d}.json"
 
 
 def _walk(folder: Path, skip: Path) -> Iterator[Input]:

@@ -35,4 +35,4 @@ def is_whole(path: Path, rows: int) -> bool:
 def read_parts(paths: list[Path]) -> Iterator[pa.Table]:
     """The tables of parts, one at a time."""
     for path in paths:
-        yield pa.parquet.read_table(pa.BufferReader(path.read_bytes()), schema=SCHEMA)
+        yield pa.parquet.ParquetFile(pa.BufferReader(path.read_bytes())).read()

@@ -19,6 +19,7 @@ from serving.jobs.contact_sheet import ContactSheet
 from serving.jobs.parts import SCHEMA, read_parts
 
 BINS = 10  # of the confidence histogram, each 0.1 wide
+NEEDED = ["path", "label", "confidence", "error"]  # of a row, to count and show it
 REJECT_COLUMNS = ("path", "code", "reason")
 
 
@@ -32,20 +33,20 @@ def write_results(job: Path, folder: Path, parts: list[Path], model: dict[str, A
         _replaced(job / "results.parquet", "wb") as parquet_file,
         pyarrow.parquet.ParquetWriter(parquet_file, SCHEMA) as parquet,
     ):
-        results = csv.DictWriter(results_file, SCHEMA.names)
+        results = csv.writer(results_file)
         rejects = csv.DictWriter(rejects_file, REJECT_COLUMNS)
-        results.writeheader()
+        results.writerow(SCHEMA.names)
         rejects.writeheader()
         for table in read_parts(parts):
             parquet.write_table(table)
-            rows = table.to_pylist()
-            results.writerows(rows)
-            rejects.writerows(_reject(row) for row in rows if row["error"])
-            for row in rows:
+            results.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+            for row in table.select(NEEDED).to_pylist():
                 tally.add(row)
                 sheet.add(row)
+                if row["error"]:
+                    rejects.writerow(_reject(row))
     files.write_atomic(job / "contact_sheet.html", sheet.render(folder, model, tally.to_json()))
-    summary = {"folder": str(folder), "model": model, **tally.to_json()}
+    summary = {"folder": str(folder.resolve()), "model": model, **tally.to_json()}
     files.write_json(job / "summary.json", summary)
 
 

@@ -77,9 +77,11 @@ def test_a_kill_9_at_any_moment_and_the_same_command_again_give_the_same_bytes(h
     unbroken = read(job)
     shutil.rmtree(job)
     killed = 0
-    for wanted_parts in (1, 2, 3, 4, 6, 8):
+    for wanted_parts in (0, 1, 2, 3, 0, 1):
         process = home.start("classify", folder, "--out", job)
         parts = job / "parts"
+        while process.poll() is None and not (job / "job.json").exists():
+            time.sleep(0.001)
         while process.poll() is None and len(list(parts.glob("[0-9]*.parquet"))) < wanted_parts:
             time.sleep(0.001)
         if process.poll() is None:
@@ -89,7 +91,7 @@ def test_a_kill_9_at_any_moment_and_the_same_command_again_give_the_same_bytes(h
         process.stderr.close()
         for name in RESULTS:
             assert not (job / name).exists() or (job / name).read_bytes() == unbroken[name]
-    assert killed >= 4
+    assert killed >= 3
     home.json("classify", folder, "--out", job)
     assert read(job) == unbroken
     assert not list(job.glob(".*.part"))

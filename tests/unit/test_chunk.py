@@ -9,7 +9,8 @@ import pytest
 
 from serving.jobs import chunk
 from serving.jobs.chunk import classify_chunk
-from serving.jobs.inputs import Input, read_listing, write_listing
+from serving.jobs.inputs import Input, write_listing
+from tests.real import read_listing
 
 
 @pytest.fixture

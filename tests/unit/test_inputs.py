@@ -7,7 +7,8 @@ import pytest
 
 from artifacts.errors import WrongUse
 from serving.jobs import inputs
-from serving.jobs.inputs import CHUNK, read_listing, write_listing
+from serving.jobs.inputs import CHUNK, write_listing
+from tests.real import read_listing
 
 ODD_NAMES = [
     b"a b.jpg", b'comma,quote".jpg', b"line\nbreak.jpg", b"return\r.jpg", b"tab\t.jpg", b"'single'.jpg",
@@ -28,7 +29,7 @@ def listed(tmp_path, folder):
 
     def run(skip=None):
         target = tmp_path / "job" / "inputs"
-        total = write_listing(folder, target, skip or tmp_path / "job")
+        total = write_listing(folder, target, skip or tmp_path / "job").files
         found = [each for chunk in read_listing(target) for each in chunk.inputs]
         assert len(found) == total
         return found
@@ -59,7 +60,7 @@ def test_the_listing_does_not_depend_on_who_lists(folder, tmp_path):
         write_listing(folder, tmp_path / name, tmp_path / "job")
     first, second = (list(read_listing(tmp_path / name)) for name in ("one", "two"))
     assert first == second
-    assert [len(chunk.inputs) for chunk in first] == [CHUNK, CHUNK, 600 - 2 * CHUNK]
+    assert [len(chunk.inputs) for chunk in first] == [CHUNK, 600 - CHUNK]
     assert [chunk.number for chunk in first] == [0, 1, 2]
     assert len({chunk.part for chunk in first}) == 3
 
@@ -78,10 +79,10 @@ def test_a_change_of_a_file_changes_the_part_of_its_chunk_alone(folder, tmp_path
 def test_a_shorter_listing_leaves_nothing_of_a_longer_one(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, "CHUNK", 2)
     touch(folder, *"abcde")
-    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == 5
+    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == (5, 3)
     for name in "bcde":
         (folder / name).unlink()
-    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == 1
+    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == (1, 1)
     assert [[each.path for each in chunk.inputs] for chunk in read_listing(tmp_path / "inputs")] == [["a"]]
 
 

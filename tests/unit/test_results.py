@@ -11,6 +11,7 @@ from serving.jobs import inputs
 from serving.jobs.chunk import classify_chunk
 from serving.jobs.parts import SCHEMA, read_parts, write_part
 from serving.jobs.results import write_results
+from tests.real import read_listing
 
 MODEL = {"name": "tones", "version": 7, "sha256": "0" * 64, "variant": "fp32"}
 NAMES = [
@@ -47,7 +48,7 @@ def job(tmp_path, folder, classifier, monkeypatch):
         home = tmp_path / name
         (home / "parts").mkdir(parents=True, exist_ok=True)
         inputs.write_listing(folder, home / "inputs", home)
-        chunks = list(inputs.read_listing(home / "inputs"))
+        chunks = list(read_listing(home / "inputs"))
         for each in chunks[::parts_order]:
             write_part(home / "parts" / each.part, classify_chunk(folder, each.inputs, classifier))
         write_results(home, folder, [home / "parts" / each.part for each in chunks], MODEL, 2)
@@ -164,7 +165,7 @@ def test_a_folder_whose_own_name_is_not_utf8_has_results(tmp_path, encode, class
     folder.mkdir()
     (folder / "a.png").write_bytes(encode(np.zeros((4, 4, 3), np.uint8)))
     inputs.write_listing(folder, home / "inputs", home)
-    (only,) = inputs.read_listing(home / "inputs")
+    (only,) = read_listing(home / "inputs")
     write_part(home / "part", classify_chunk(folder, only.inputs, classifier))
     write_results(home, folder, [home / "part"], MODEL, 2)
     assert json.loads((home / "summary.json").read_bytes())["folder"] == str(folder)

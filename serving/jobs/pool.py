@@ -1,0 +1,74 @@
+"""Processes that do chunks, one a core: Python's lock would let threads use two thirds of two cores.
+
+They are forked before any model is opened (ONNX Runtime's sessions do not survive a fork) and are handed the numbers of
+chunks, never pixels: a chunk's inputs are read from the job's directory, and its part is written there.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from artifacts import bundle as bundles
+from artifacts.errors import TintypeError
+from artifacts.settings import Settings
+from serving.children import die_with_parent
+from serving.engine.live import VARIANT
+from serving.engine.onnx import open_onnx
+from serving.jobs.chunk import Classifier, classify_chunk
+from serving.jobs.inputs import read_chunk
+from serving.jobs.parts import is_whole, write_part
+
+WINDOW = 2  # chunks handed out for each process: one at work, one ready
+
+_model: Classifier | TintypeError  # of a process of the pool, opened when it starts, or why it could not be
+
+
+def run_chunks(job: Path, folder: Path, version: Path, chunks: int, settings: Settings) -> Iterator[int]:
+    """Have the part of every chunk on the disk; yields the number of files of each chunk as it is done.
+
+    Raises:
+        BadBundle: the model cannot be opened.
+        TintypeError: a process of the pool died, or the model failed.
+    """
+    processes = min(len(os.sched_getaffinity(0)), chunks)
+    start = (version, settings.max_pixels, os.getpid())
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context, _open_model, start) as pool:
+        running: set[Future[int]] = set()
+        try:
+            for number in range(chunks):
+                running.add(pool.submit(_do_chunk, job, folder, number))
+                if len(running) >= processes * WINDOW:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in running)
+        except BrokenProcessPool:
+            message = "a process that classified died (killed, or out of memory); the same command goes on from here"
+            raise TintypeError(message) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _open_model(version: Path, max_pixels: int, parent: int) -> None:
+    global _model  # noqa: PLW0603 - the one model of this process
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work
+    try:
+        bundle = bundles.read(version)
+        _model = Classifier(bundle, open_onnx(bundle, VARIANT, threads=1), bundle.best_batch(VARIANT), max_pixels)
+    except TintypeError as error:
+        _model = error
+
+
+def _do_chunk(job: Path, folder: Path, number: int) -> int:
+    if isinstance(_model, TintypeError):
+        raise _model
+    chunk = read_chunk(job / "inputs", number)
+    part = job / "parts" / chunk.part
+    if not is_whole(part, len(chunk.inputs)):
+        write_part(part, classify_chunk(folder, chunk.inputs, _model))
+    return len(chunk.inputs)
