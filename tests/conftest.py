@@ -35,8 +35,9 @@ def unpacked(shared_data, tmp_path_factory) -> Callable[[str], Path]:
     def unpack(name: str) -> Path:
         if not (home / name).exists():
             with tarfile.open(shared_data / f"{name}.tar.gz") as archive:
-                archive.extractall(home, filter="data")
-        return home / name
+                archive.extractall(home / name, filter="data")
+        (top,) = (home / name).iterdir()
+        return top
 
     return unpack
 
