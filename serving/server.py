@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
+import granian._signals
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
@@ -46,6 +48,7 @@ def serve(settings: Settings, host: str, port: int, started: Callable[[], None])
     def load() -> Callable[..., Any]:
         die_with_parent(parent)
         _die_of_signals_while_loading(server)
+        granian._signals.set_sync_signals = _first_signal_only(granian._signals.set_sync_signals)  # noqa: SLF001
         return _application(settings)
 
     server.serve(target_loader=load, wrap_loader=False)
@@ -69,6 +72,31 @@ def _die_of_signals_while_loading(server: MPServer) -> None:
         signal.signal(number, signal.SIG_DFL)
     if server.interrupt_signal:  # it came between the fork and here
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _first_signal_only(set_signals: Callable[[], object]) -> Callable[[], object]:
+    """Granian's own handlers in a web process, deaf after the first signal.
+
+    A second one stops the process from finishing its requests (seen with Granian 2.8.7), and a second one is usual:
+    Ctrl-C reaches the whole group, systemd the whole control group, and the parent passes each on besides.
+    """
+
+    def install() -> object:
+        event = set_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _deaf_after(signal.getsignal(number)))
+        return event
+
+    return install
+
+
+def _deaf_after(handle: Any) -> Callable[[int, FrameType | None], None]:  # noqa: ANN401 - whatever signal.signal takes
+    def first(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        handle(number, frame)
+
+    return first
 
 
 def _check_free(host: str, port: int) -> None:

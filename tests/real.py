@@ -43,7 +43,9 @@ class Home:
     def start(self, *arguments, **settings):
         environment = {**self.environment, **settings}
         command = [sys.executable, str(ROOT / "tintype.py"), *map(str, arguments)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+        )
 
 
 class Client:
