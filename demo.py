@@ -10,12 +10,11 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import tintype
 from artifacts import run as runs
 from artifacts.errors import TintypeError
 from artifacts.pictures import Pictures
@@ -25,28 +24,33 @@ MODEL = "digits"
 HOST, PORT = "127.0.0.1", 8000
 READY_SECONDS = 30
 SHOWN_ROWS = 8
+TINTYPE = Path(__file__).with_name("tintype.py")
+
+Command = Callable[[list[str]], int]
 
 
-def demo(settings: Settings, port: int | None, *, once: bool) -> None:
+def demo(settings: Settings, tintype: Command, port: int | None, *, once: bool) -> None:
     """Train, export, prove, deploy, serve, predict over HTTP, classify a folder; then stay up unless `once`.
+
+    `tintype` runs a command line and returns its exit code.
 
     Raises:
         TintypeError: a step failed; its own sentence is on standard error.
     """
     port = port or _free_port()
     _step("train a network on 1,797 scanned digits")
-    _tintype("train", "digits", "--name", MODEL)
+    _run(tintype, "train", "digits", "--name", MODEL)
     _step("export it to SavedModel and ONNX, and prove that they answer as the Keras model")
-    _tintype("export", "latest", "--name", MODEL)
+    _run(tintype, "export", "latest", "--name", MODEL)
     _step("put it into production")
-    _tintype("deploy", MODEL)
+    _run(tintype, "deploy", MODEL)
     pictures = Pictures.load(runs.find(settings.runs, "latest").pictures_file)
     _step(f"serve it on http://{HOST}:{port} and ask it over HTTP")
     with _server(port) as server:
         _ask(port, pictures)
         _step("classify a folder of pictures, one of them damaged")
         folder = _write_folder(settings.home / "demo", pictures)
-        _tintype("classify", str(folder), "--out", str(settings.home / "demo" / "table"))
+        _run(tintype, "classify", str(folder), "--out", str(settings.home / "demo" / "table"))
         _show_table(settings.home / "demo" / "table" / "results.csv")
         if not once:
             _stay(server, port)
@@ -56,9 +60,9 @@ def _step(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def _tintype(*arguments: str) -> None:
+def _run(tintype: Command, *arguments: str) -> None:
     print(f"$ tintype {' '.join(arguments)}", flush=True)
-    if tintype.main(list(arguments)):
+    if tintype(list(arguments)):
         raise TintypeError(f"the demo stopped: `tintype {' '.join(arguments)}` failed")
 
 
@@ -66,7 +70,7 @@ def _tintype(*arguments: str) -> None:
 def _server(port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """`tintype serve` as a process of its own, ready to answer; stopped at the end."""
     print(f"$ tintype serve --port {port}", flush=True)
-    with subprocess.Popen([sys.executable, tintype.__file__, "serve", "--port", str(port)]) as server:  # noqa: S603
+    with subprocess.Popen([sys.executable, str(TINTYPE), "serve", "--port", str(port)]) as server:  # noqa: S603
         try:
             _wait_ready(server, port)
             yield server

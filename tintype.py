@@ -206,7 +206,7 @@ def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
 def _demo(arguments: argparse.Namespace, settings: Settings) -> None:
     from demo import demo
 
-    demo(settings, arguments.port, once=arguments.once)
+    demo(settings, main, arguments.port, once=arguments.once)
 
 
 def _wanted(text: str | None, settings: Settings) -> tuple[Store, Reference]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from artifacts import files, pixels
 from artifacts.errors import BadData
 from training.config import Shape
-from training.data import AtInput, Data
+from training.dataset import AtInput, Data
 
 DIGITS_SHARES = {"validation": 0.2, "test": 0.2}
 MNIST_SHARES = {"validation": 0.1}

@@ -1,35 +1,13 @@
-"""Data sets: what `DATA` on the command line means, and the pictures that come of it."""
+"""What `DATA` on the command line means."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from artifacts.errors import BadData, WrongUse
-from training.config import Recipe, Shape
+from training import arrays, folder
+from training.dataset import AtInput, Data
 
 NAMED = ("digits", "mnist")
-PARTS = ("train", "validation", "test")
-AtInput = Callable[[Shape | None], Recipe]  # the data set's own shape, None where pictures differ -> input decided
-
-
-@dataclass(frozen=True)
-class Data:
-    """N labelled pictures at the model's input size, in the data set's own order."""
-
-    recipe: Recipe  # with its input decided
-    labels: list[str]
-    pixels: NDArray[np.uint8]  # (N, height, width, channels)
-    classes: NDArray[np.int64]  # (N,), positions in `labels`
-    files: list[str]  # relative to the folder, or `digits#17`
-    sha256: list[str]  # of the encoded file, or of the data set's own uint8 pixels
-    parts: NDArray[np.str_]  # (N,), the part that the data set itself gives; "train" where it gives none
-    shares: dict[str, float]  # of the parts that have to be cut from train, unless the recipe says otherwise
-    skipped: list[dict[str, str]]  # {"file", "reason"}
-    encode: Callable[[int], bytes]  # position -> the picture as a JPEG, PNG or WebP file, at its own size
 
 
 def load(name: str, at_input: AtInput, data_dir: Path | None) -> Data:
@@ -39,8 +17,6 @@ def load(name: str, at_input: AtInput, data_dir: Path | None) -> Data:
         BadData: it is missing, damaged, or cannot be trained on.
         WrongUse: `data_dir` with data that has no local copies.
     """
-    from training import arrays, folder
-
     if name == "mnist":
         return arrays.mnist(at_input, data_dir)
     if data_dir is not None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from artifacts import files, pixels
 from artifacts.errors import BadData, BadPicture
 from training.config import Shape
-from training.data import PARTS, AtInput, Data
+from training.dataset import PARTS, AtInput, Data
 
 PART_FOLDERS = {
     "train": "train",

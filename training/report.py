@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from artifacts import pixels
 from training import plots
-from training.data import Data
+from training.dataset import Data
 from training.evaluate import Evaluation
 from training.fit import Fit
 from training.split import Split

@@ -20,7 +20,8 @@ from artifacts.run import Run, new_id
 from artifacts.store import check_name
 from training import backend, presets, split
 from training.config import Recipe, Shape, at_input, resolve, write_shape
-from training.data import NAMED, Data, load, model_name
+from training.data import NAMED, load, model_name
+from training.dataset import Data
 
 if TYPE_CHECKING:
     from training.report import Story

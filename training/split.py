@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from artifacts import files
 from artifacts.errors import BadData, WrongUse
-from training.data import PARTS, Data
+from training.dataset import PARTS, Data
 
 Split = dict[str, NDArray[np.int64]]  # part -> ascending positions in the data
 
