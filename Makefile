@@ -24,8 +24,8 @@ acceptance: .venv/.dev
 	$(BIN)/pytest tests/acceptance $(ARGS)
 
 bench: .venv/.dev
-	$(BIN)/python -m benchmarks.online $(ARGS)
-	$(BIN)/python -m benchmarks.folder $(ARGS)
+	$(BIN)/python -m benchmarks.online
+	$(BIN)/python -m benchmarks.folder
 
 .venv/.main: $(WANTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tintype needs Python 3.11 or newer; make PYTHON=/path/to/python3.11")'

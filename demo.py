@@ -11,7 +11,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,10 @@ def _server(port: int) -> Iterator["subprocess.Popen[bytes]"]:
 def _wait_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and server.poll() is None:
-        try:
+        with suppress(OSError):
             if _request("GET", port, "/health/ready")[0] == http.client.OK:
                 return
-        except OSError:
-            time.sleep(0.05)
+        time.sleep(0.05)
     raise TintypeError(f"the server was not ready within {READY_SECONDS} s; run `tintype serve` to see why")
 
 
@@ -122,7 +121,7 @@ def _write_folder(home: Path, pictures: Pictures) -> Path:
 
 
 def _show_table(table: Path) -> None:
-    lines = table.read_text().splitlines()
+    lines = table.read_text(encoding="utf-8").splitlines()
     print(f"\nthe first of {len(lines) - 1} rows of {table}:")
     for line in lines[: SHOWN_ROWS + 1]:
         print(f"  {line[:110]}")

@@ -90,7 +90,10 @@ def _export(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def _deploy(arguments: argparse.Namespace, settings: Settings) -> None:
     store, reference = Store(settings.models), parse(arguments.model)
-    _show_alias(arguments, store, reference.name, store.deploy(reference, arguments.alias), arguments.alias)
+    from serving.engine.onnx import check_answers
+
+    version = store.deploy(reference, arguments.alias, check_answers)
+    _show_alias(arguments, store, reference.name, version, arguments.alias)
 
 
 def _rollback(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -137,22 +140,21 @@ def _presets(arguments: argparse.Namespace, _: Settings) -> None:
 
 
 def _runs(arguments: argparse.Namespace, settings: Settings) -> None:
-    finished = runs.finished(settings.runs)
-    entries = [
-        {
-            "id": run.id,
-            "name": run.config()["name"],
-            "accuracy": run.metrics()["test"]["accuracy"],
-            "path": str(run.path),
-        }
-        for run in finished
-    ]
+    entries = [_described(run) for run in runs.finished(settings.runs)]
     if arguments.json:
         _print_json(entries)
     elif not entries:
         print("no finished runs yet: `tintype train digits` makes one")
     else:
         _print_table(("run", "model", "test accuracy", "path"), (each.values() for each in entries))
+
+
+def _described(run: runs.Run) -> dict[str, Any]:
+    try:
+        name, accuracy = run.config()["name"], run.metrics()["test"]["accuracy"]
+    except (TintypeError, ValueError, KeyError):  # one damaged run must not hide the others
+        name = accuracy = None
+    return {"id": run.id, "name": name, "accuracy": accuracy, "path": str(run.path)}
 
 
 def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -188,8 +190,8 @@ def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
     with tqdm(desc="classify", unit=" files", dynamic_ncols=True) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            bar.total, bar.n = total, done
+            bar.set_description("classify" if done < total else "classify, writing the table")
 
         job = classify(arguments.folder, version, arguments.out, settings, progress)
     summary = json.loads((job / "summary.json").read_bytes())
@@ -219,6 +221,12 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign:
         raise WrongUse(f"--set takes key=value, such as epochs=3; received {text!r}")
     return key.strip(), value.strip()
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - 16 bits
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 65535; received {text!r}")
+    return int(text)
 
 
 def _to_stderr(text: str) -> None:
@@ -285,7 +293,7 @@ def _add_store(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _add_serving(add: Callable[..., argparse.ArgumentParser]) -> None:
     serve = add("serve", _serve, "serve the models in production over HTTP, with a page to drop pictures on")
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000, help="default: 8000")
+    serve.add_argument("--port", type=_port, default=8000, help="default: 8000")
     predict = add("predict", _predict, "classify a few pictures; no server is needed")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     classify = add("classify", _classify, "classify every file of a folder into a table; no server is needed")
@@ -295,7 +303,7 @@ def _add_serving(add: Callable[..., argparse.ArgumentParser]) -> None:
         command.add_argument("--model", metavar="NAME[@VERSION]", help="default: the only model in production")
     demo = add("demo", _demo, "go from nothing to a served model and a classified folder")
     demo.add_argument("--once", action="store_true", help="stop after one prediction instead of staying up")
-    demo.add_argument("--port", type=int, default=None, help="default: 8000, or the next free one")
+    demo.add_argument("--port", type=_port, default=None, help="default: 8000, or the next free one")
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def thumbnail(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
 def _damage_as_unreadable() -> Iterator[None]:
     try:
         yield
-    except BadPicture:
+    except (BadPicture, MemoryError):  # the second says nothing about the picture
         raise
     except Exception as error:  # Pillow raises SyntaxError, ValueError, struct.error and others on damaged bytes
         raise UnreadablePicture(f"the picture is damaged: {_reason(error)}") from error

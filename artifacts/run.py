@@ -48,19 +48,25 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """Everything that was resolved."""
-        return tomllib.loads((self.path / "config.toml").read_text())
+        return tomllib.loads(self._text("config.toml"))
 
     def labels(self) -> list[str]:
         """Class names, in the order of the outputs."""
-        return list(json.loads((self.path / "labels.json").read_text()))
+        return list(json.loads(self._text("labels.json")))
 
     def metrics(self) -> dict[str, Any]:
         """{"validation": {"accuracy", "loss", …}, "test": {…}}."""
-        return dict(json.loads((self.path / "metrics.json").read_text()))
+        return dict(json.loads(self._text("metrics.json")))
 
     def data_digest(self) -> str:
         """sha256 over the division of the data: equal when the same files went to the same places."""
-        return str(json.loads((self.path / "split.json").read_text())["digest"])
+        return str(json.loads(self._text("split.json"))["digest"])
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadRun(f"{self.path / name} cannot be read ({error}); train the run again") from error
 
 
 def new_id(preset: str) -> str:

@@ -58,10 +58,13 @@ class Setting(NamedTuple):
     meaning: str
 
 
-def _whole(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
-        raise ValueError("a whole number of at least 1 and of at most 18 digits")
-    return int(text)
+def _whole(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,18}", text) or not 1 <= int(text) <= most:
+            raise ValueError(f"a whole number from 1 to {most}")
+        return int(text)
+
+    return read
 
 
 def _folder(text: str) -> Path:
@@ -72,7 +75,7 @@ def _folder(text: str) -> Path:
 
 
 def _processes(text: str) -> int:
-    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if text == "auto" else _whole(text)
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if text == "auto" else _whole(256)(text)
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -92,11 +95,11 @@ SETTINGS = {
     "API_PROCESSES": Setting(
         "auto", _processes, "web processes of `tintype serve`, each with its own engine; `auto`: one a core, at most 4"
     ),
-    "DEADLINE_MS": Setting("10000", _whole, "milliseconds after which a request is answered with 504"),
-    "MAX_BODY_MB": Setting("32", _whole, "largest request body, in megabytes"),
-    "MAX_PIXELS": Setting(str(MAX_PIXELS), _whole, "largest picture, in pixels"),
-    "MAX_PICTURES": Setting("256", _whole, "most pictures in one request"),
-    "QUEUE_DEPTH": Setting("1024", _whole, "pictures that may wait for the engine; beyond that, 429"),
+    "DEADLINE_MS": Setting("10000", _whole(3_600_000), "milliseconds after which a request is answered with 504"),
+    "MAX_BODY_MB": Setting("32", _whole(10_000), "largest request body, in megabytes"),
+    "MAX_PIXELS": Setting(str(MAX_PIXELS), _whole(1_000_000_000), "largest picture, in pixels"),
+    "MAX_PICTURES": Setting("256", _whole(100_000), "most pictures in one request"),
+    "QUEUE_DEPTH": Setting("1024", _whole(1_000_000), "pictures that may wait for the engine; beyond that, 429"),
 }
 
 # Promised by the design, not yet served: a person who sets one must not believe that it took effect.
@@ -123,6 +126,6 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def _unknown(name: str) -> str:
     if name in LATER:
-        return f"{PREFIX}{name} is not served by this version; unset it (docs/architecture.md says what comes when)"
+        return f"{PREFIX}{name} is not served by this version; unset it (docs/architecture.md says why)"
     near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0)[0]
     return f"{PREFIX}{name} is not a setting; did you mean {PREFIX}{near}?"

@@ -13,8 +13,8 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,9 @@ PREVIOUS = "previous"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _TEMPORARY = ".tmp-"
+
+
+Check = Callable[[bundle.Bundle], object]
 
 
 class Reference(NamedTuple):
@@ -120,13 +123,22 @@ class Store:
             raise UnknownModel(f"{name} has no version {version}; its versions are: {', '.join(map(str, versions))}")
         return version
 
+    def in_production(self) -> list[str]:
+        """Models with a version in production; one whose aliases are damaged is not among them."""
+        live = []
+        for name in self.names():
+            with suppress(BadBundle):
+                if PRODUCTION in self.aliases(name):
+                    live.append(name)
+        return live
+
     def only(self) -> str:
         """The model to take when none is named: the only one in production.
 
         Raises:
             UnknownModel: none is in production, or more than one.
         """
-        live = [name for name in self.names() if PRODUCTION in self.aliases(name)]
+        live = self.in_production()
         if len(live) == 1:
             return live[0]
         if live:
@@ -143,20 +155,20 @@ class Store:
         """
         if name is not None and not self.versions(check_name(name)):
             self.resolve(Reference(name))
-        entries = []
-        for model in self.names() if name is None else [name]:
-            aliases = self.aliases(model)
-            for version in self.versions(model):
-                named = sorted(alias for alias, points_to in aliases.items() if points_to == version)
-                entries.append({"name": model, "version": version, "aliases": named, **self._described(model, version)})
-        return entries
+        return [
+            self._described(model, version)
+            for model in (self.names() if name is None else [name])
+            for version in self.versions(model)
+        ]
 
     def _described(self, name: str, version: int) -> dict[str, Any]:
+        entry: dict[str, Any] = {"name": name, "version": version, "aliases": []}
         try:
+            entry["aliases"] = sorted(alias for alias, named in self.aliases(name).items() if named == version)
             manifest = bundle.read(self.path(name, version)).manifest
         except BadBundle as error:
-            return {"error": str(error)}
-        return {key: manifest[key] for key in ("sha256", "labels", "variants", "metrics")}
+            return {**entry, "error": str(error)}
+        return entry | {key: manifest[key] for key in ("sha256", "labels", "variants", "metrics")}
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -192,8 +204,10 @@ class Store:
             files.fsync(home)
         return bundle.read(home / str(version))
 
-    def deploy(self, reference: Reference, alias: str = PRODUCTION) -> int:
+    def deploy(self, reference: Reference, alias: str = PRODUCTION, check: Check | None = None) -> int:
         """Point an alias at a version (the newest when the reference names none) after verifying every byte of it.
+
+        `check` is given the bundle and raises when it will not answer as it should.
 
         Raises:
             UnknownModel: there is no such version.
@@ -204,7 +218,9 @@ class Store:
         if reference.version is None and reference.alias is None and self.versions(reference.name):
             reference = Reference(reference.name, version=self.versions(reference.name)[-1])
         version = self.resolve(reference)
-        bundle.verify(self.path(reference.name, version))
+        opened = bundle.verify(self.path(reference.name, version))
+        if check:
+            check(opened)
         with self._changed_aliases(reference.name) as aliases:
             if alias == PRODUCTION and aliases.get(PRODUCTION, version) != version:
                 aliases[PREVIOUS] = aliases[PRODUCTION]
@@ -239,7 +255,10 @@ class Store:
     def _next_version(self, home: Path) -> int:
         """Give out a number, on the disk before it is used."""
         counter = home / ".versions"
-        last = int(counter.read_text()) if counter.exists() else 0
+        try:
+            last = int(counter.read_text()) if counter.exists() else 0
+        except ValueError:
+            raise BadBundle(f"{counter} is damaged; write the highest number that was ever given out into it") from None
         version = max([last, *self.versions(home.name)]) + 1
         files.write_atomic(counter, f"{version}\n")
         return version

@@ -19,7 +19,7 @@ from artifacts.errors import WrongUse
 from artifacts.settings import Settings
 from serving.children import die_with_parent
 
-BLOCKING_THREADS = 32  # requests that one process works on or lets wait for its engine at a time
+BLOCKING_THREADS = 64  # requests that one process works on or lets wait for its engine at a time
 GRACE_SECONDS = 2  # beyond the deadline: how long requests in flight may take after SIGTERM
 
 
@@ -29,10 +29,10 @@ def serve(settings: Settings, host: str, port: int, started: Callable[[], None])
     Raises:
         WrongUse: the address cannot be used.
     """
-    _check_free(host, port)
+    address = _free_address(host, port)
     server = MPServer(
         "tintype",
-        address=host,
+        address=address,
         port=port,
         interface=Interfaces.WSGI,
         workers=settings.api_processes,
@@ -99,13 +99,14 @@ def _deaf_after(handle: Any) -> Callable[[int, FrameType | None], None]:  # noqa
     return first
 
 
-def _check_free(host: str, port: int) -> None:
-    """Say so when another program listens: Granian's own sockets would share the port with it silently."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            raise WrongUse(f"cannot serve on {host}:{port}: {why}; choose with --host and --port") from None
+def _free_address(host: str, port: int) -> str:
+    """The numeric address of `host`; looked at first, for Granian's own sockets would share a port in use silently."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        raise WrongUse(f"cannot serve on {host}:{port}: {why}; choose with --host and --port") from None
+    return str(address[0])

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from artifacts.errors import BadData, WrongUse
+from artifacts.errors import WrongUse
 from training import arrays, folder
 from training.dataset import AtInput, Data
 
@@ -14,8 +14,8 @@ def load(name: str, at_input: AtInput, data_dir: Path | None) -> Data:
     """Read `digits`, `mnist` or a folder of pictures.
 
     Raises:
-        BadData: it is missing, damaged, or cannot be trained on.
-        WrongUse: `data_dir` with data that has no local copies.
+        BadData: it is damaged, or cannot be trained on.
+        WrongUse: there is no such data, or `data_dir` with data that has no local copies.
     """
     if name == "mnist":
         return arrays.mnist(at_input, data_dir)
@@ -24,7 +24,7 @@ def load(name: str, at_input: AtInput, data_dir: Path | None) -> Data:
     if name == "digits":
         return arrays.digits(at_input)
     if not Path(name).is_dir():
-        raise BadData(f"there is no folder {name!r}; DATA is digits, mnist, or a folder such as pets/cat/*.jpg")
+        raise WrongUse(f"there is no folder {name!r}; DATA is digits, mnist, or a folder such as pets/cat/*.jpg")
     return folder.read(Path(name), at_input)
 
 

@@ -95,10 +95,20 @@ def _classes(folder: Path, part: str, root: Path) -> Iterator[Found]:
         only = classes[0].name
         raise BadData(f"{folder} has only one class folder, {only!r}; at least two are needed to tell them apart")
     for path in classes:
+        _check_name(path)
         pictures = [Found(picture, path.name, part) for picture in _pictures(path, root)]
         if not pictures:
             raise BadData(f"the class folder {path} is empty; it must hold pictures, such as {path.name}/*.jpg")
         yield from pictures
+
+
+def _check_name(folder: Path) -> None:
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        raise BadData(
+            f"the name of the class folder {folder!r} is not UTF-8; rename it, for it becomes a label"
+        ) from None
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application, with what is in production loaded: an answered request never waits for a model."""
+    """The application, with what is in production loaded: only the first request after a deploy waits for a model."""
     settings = settings or settings_module.read(os.environ)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * MEGABYTE
@@ -60,8 +60,8 @@ def _mendable(error: TintypeError) -> Response:
 
 def _too_large(settings: Settings) -> Response:
     detail = (
-        f"the request has more than {settings.max_body_mb} MB or {settings.max_pictures} pictures; send it in parts, "
-        "or raise TINTYPE_MAX_BODY_MB or TINTYPE_MAX_PICTURES"
+        f"the request has more than {settings.max_body_mb} MB, {settings.max_pictures} pictures, or 500 kB of text "
+        "fields; send it in parts, or raise TINTYPE_MAX_BODY_MB or TINTYPE_MAX_PICTURES"
     )
     return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
 

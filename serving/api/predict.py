@@ -6,6 +6,7 @@ receive -> decode (refuse what is no picture) -> lane -> engine -> answer
 import difflib
 import json
 import re
+import threading
 import time
 from typing import Any, NamedTuple
 
@@ -18,12 +19,13 @@ from artifacts.settings import Settings
 from artifacts.store import Reference, check_name
 from serving.answers import TOP_K, answers
 from serving.engine.live import LiveModel, LiveModels
-from serving.errors import BadRequest, NoPicture, TooLarge, WrongMediaType
+from serving.errors import BadRequest, NoPicture, QueueFull, TooLarge, WrongMediaType
 
 PARAMETERS = ("model", "alias", "version", "top_k")
 # Besides image/*: what a client sends that did not say what it sends (curl --data-binary names a form).
 RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 FIELD = "image"
+UPLOADS = 56  # bodies that a process receives at once: fewer than its threads, so that health is always answered
 
 
 class Upload(NamedTuple):
@@ -36,6 +38,7 @@ class Upload(NamedTuple):
 def blueprint(live: LiveModels, settings: Settings) -> Blueprint:
     """The one route, on the models that are live."""
     routes = Blueprint("predict", __name__)
+    receiving = threading.BoundedSemaphore(UPLOADS)
 
     @routes.post("/predict")
     def predict() -> Response:
@@ -43,7 +46,7 @@ def blueprint(live: LiveModels, settings: Settings) -> Blueprint:
         _check_parameters(request)
         top_k = _whole(request, "top_k") or TOP_K
         model = live.get(_reference(request, live))
-        uploads = _receive(request, settings.max_pictures)
+        uploads = _receive(request, settings.max_pictures, receiving)
         predictions = _predict(model, uploads, top_k, deadline, settings.max_pixels)
         body = {"model": model.identity, "predictions": predictions}
         return Response(json.dumps(body), content_type="application/json")
@@ -75,18 +78,31 @@ def _predict(
     return predictions
 
 
-def _receive(incoming: Request, max_pictures: int) -> list[Upload]:
-    """The encoded pictures of a request.
+def _receive(incoming: Request, max_pictures: int, receiving: threading.BoundedSemaphore) -> list[Upload]:
+    """The encoded pictures of a request, read while no more than UPLOADS others are: a slow client holds a thread.
 
     Raises:
-        NoPicture, TooLarge, WrongMediaType
+        NoPicture, TooLarge, WrongMediaType, QueueFull
     """
+    if not receiving.acquire(blocking=False):
+        raise QueueFull(f"{UPLOADS} requests are still being received; try again soon")
+    try:
+        return _uploads(incoming, max_pictures)
+    finally:
+        receiving.release()
+
+
+def _uploads(incoming: Request, max_pictures: int) -> list[Upload]:
     kind = incoming.mimetype
     if kind == "multipart/form-data":
         files = incoming.files.getlist(FIELD)
         if not files:
-            came = ", ".join(sorted({*incoming.files, *incoming.form})) or "no fields"
-            raise NoPicture(f"the form needs at least one file in a field named {FIELD!r}; received {came}")
+            came = ", ".join(
+                [*(f"text {name!r}" for name in incoming.form), *(f"file {name!r}" for name in incoming.files)]
+            )
+            raise NoPicture(
+                f"the form needs at least one file in a field named {FIELD!r}; received {came or 'no fields'}"
+            )
         if len(files) > max_pictures:
             raise TooLarge(f"the request has {len(files)} pictures; at most {max_pictures} are taken at a time")
         return [Upload(file.filename or None, file.read()) for file in files]

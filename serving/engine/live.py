@@ -4,17 +4,19 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 
 from artifacts import bundle as bundles
 from artifacts.bundle import Bundle
 from artifacts.errors import BadBundle, TintypeError
 from artifacts.settings import Settings
-from artifacts.store import PRODUCTION, Reference, Store
+from artifacts.store import PREVIOUS, PRODUCTION, Reference, Store
 from serving.engine.batching import Engine
 from serving.engine.onnx import open_onnx
 from serving.lanes.memory import MemoryLane
 
 VARIANT = "fp32"
+SPARE = 4  # loaded versions that no alias names
 ONLY_SECONDS = 1.0  # how long the only model in production is taken to be the only one
 
 log = logging.getLogger(__name__)
@@ -54,27 +56,39 @@ class LiveModels:
 
     def load_production(self) -> None:
         """Load what is in production; a version that cannot be loaded is logged and leaves the others answering."""
-        for name in self.store.names():
-            try:
-                if PRODUCTION in self.store.aliases(name):
-                    self.get(Reference(name))
-            except TintypeError as error:
-                log.error("%s cannot be served: %s", name, error)  # noqa: TRY400 - its sentence is enough
+        for name in self.store.in_production():
+            with suppress(TintypeError):  # logged where it was raised
+                self.get(Reference(name))
 
     def ready(self) -> list[LiveModel]:
-        """What can answer now."""
-        return list(self._loaded.values())
+        """What answers for the models in production; one that was deployed meanwhile is loaded."""
+        models = []
+        for name in self.store.in_production():
+            with suppress(TintypeError):
+                models.append(self.get(Reference(name)))
+        return models
 
     def get(self, reference: Reference) -> LiveModel:
         """The model that a reference means, loaded.
+
+        When the version in production cannot be loaded, the previous one goes on answering, also after a restart.
 
         Raises:
             UnknownModel: there is no such model, version or alias.
             BadBundle: it cannot be loaded.
         """
-        key = reference.name, self._version(reference)
+        name = reference.name
+        key = name, self._version(reference)
         found = self._loaded.get(key)
-        return found or self._load(key)
+        if found:
+            return found
+        try:
+            return self._load(key)
+        except BadBundle:
+            previous = self.store.aliases(name).get(PREVIOUS)
+            if reference.version or reference.alias not in (None, PRODUCTION) or previous is None:
+                raise
+            return self._loaded.get((name, previous)) or self._load((name, previous))
 
     def only(self) -> str:
         """The model to take when a request names none.
@@ -87,11 +101,6 @@ class LiveModels:
             name = self.store.only()
             self._only = time.monotonic(), name
         return name
-
-    def close(self) -> None:
-        """Answer what waits, then free all models."""
-        for model in self._loaded.values():
-            model.close()
 
     def _version(self, reference: Reference) -> int:
         """The version of a reference; the store is asked again only when the model's aliases file has changed."""
@@ -115,5 +124,14 @@ class LiveModels:
                     self._loaded[key] = LiveModel(opened, self._settings, self._threads)
                 except BadBundle as error:
                     self._broken[key] = error
+                    log.error("%s@%d cannot be served: %s", *key, error)  # noqa: TRY400 - its sentence is enough
                     raise
+                self._retire()
             return self._loaded[key]
+
+    def _retire(self) -> None:
+        """Free versions that no alias names, but for the SPARE last ones: any client may ask for any version."""
+        named = {(name, version) for name, _ in self._loaded for version in self.store.aliases(name).values()}
+        spare = [key for key in self._loaded if key not in named]
+        for key in spare[:-SPARE]:
+            threading.Thread(target=self._loaded.pop(key).close, name=f"retire-{key}").start()

@@ -45,6 +45,16 @@ class OnnxRuntime:
         return probabilities
 
 
+def check_answers(bundle: Bundle) -> None:
+    """Prove that every variant of a bundle answers its golden pictures here, before it goes live.
+
+    Raises:
+        BadBundle: one does not.
+    """
+    for variant in bundle.manifest["variants"]:
+        open_onnx(bundle, variant, threads=1)
+
+
 def open_onnx(bundle: Bundle, variant: str, threads: int) -> OnnxRuntime:
     """Load a variant, and prove on the golden pictures that it answers here as it did where it was made.
 

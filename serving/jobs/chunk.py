@@ -4,6 +4,7 @@ A chunk depends on nothing but its inputs and the model, so it may be done by an
 the same bytes as its result.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from artifacts import pixels
 from artifacts.bundle import Bundle
-from artifacts.errors import BadPicture
+from artifacts.errors import BadPicture, TintypeError
 from serving.answers import TOP_K, answers
 from serving.engine.onnx import OnnxRuntime
 from serving.jobs.inputs import Input
 
 MAX_FILE_BYTES = 256_000_000
+# Troubles of the machine and not of the file: as a reject they would stay in the table for ever.
+OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
 Row = dict[str, Any]  # path, label, confidence, top, width, height, sha256, model, version, error
 
@@ -66,21 +69,30 @@ def _decode(folder: Path, listed: Input, row: Row, model: Classifier) -> NDArray
     if listed.problem:
         return None
     try:
-        data = _read(os.path.join(folder, listed.path))  # noqa: PTH118 - a Path for each of millions costs more
+        data = read_file(os.path.join(folder, listed.path))  # noqa: PTH118 - a Path for each of millions costs more
         row["sha256"] = hashlib.sha256(data).hexdigest()
         picture = pixels.decode(data, *model.bundle.shape, model.max_pixels)
     except BadPicture as error:
         row["error"] = f"{error.code}: {error}"
         return None
     except OSError as error:
+        if error.errno in OURS:
+            raise TintypeError(
+                f"{listed.path} cannot be read now ({error.strerror}); the same command goes on"
+            ) from error
         row["error"] = f"file_unreadable: the file cannot be read ({error.strerror})"
         return None
     row["width"], row["height"] = picture.width, picture.height
     return picture.pixels
 
 
-def _read(path: str) -> bytes:
-    """A regular file's bytes. O_NONBLOCK: a pipe that took the file's place since the listing must not hold us up."""
+def read_file(path: str | Path) -> bytes:
+    """A regular file's bytes. O_NONBLOCK: a pipe that took the file's place since the listing must not hold us up.
+
+    Raises:
+        BadPicture: it is no regular file, or too long.
+        OSError: it cannot be read.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a handle, not a path
         found = os.fstat(handle)

@@ -22,10 +22,9 @@ from serving.jobs.results import write_results
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
 
-def job_id(folder: Path, identity: dict[str, Any]) -> str:
-    """The same for the same folder and model, so that the same command finds its own job again."""
-    seed = json.dumps([str(folder.resolve()), identity], sort_keys=True)
-    return f"{folder.resolve().name}-{files.sha256(seed.encode())[:8]}"
+def job_id(folder: Path, pinned: dict[str, Any]) -> str:
+    """The same for the same folder, model and limits, so that the same command finds its own job again."""
+    return f"{folder.resolve().name}-{files.sha256(json.dumps(pinned, sort_keys=True).encode())[:8]}"
 
 
 def classify(folder: Path, version: Path, job: Path | None, settings: Settings, progress: Progress) -> Path:
@@ -40,14 +39,15 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
     """
     bundle = bundles.verify(version)
     identity = bundle.identity(VARIANT)
-    job = job or settings.jobs / job_id(folder, identity)
+    pinned = {"folder": str(folder.resolve()), "model": identity, "max_pixels": settings.max_pixels}
+    job = job or settings.jobs / job_id(folder, pinned)
     if not folder.is_dir():
         raise WrongUse(f"{folder} is not a folder; give one that holds pictures")
     if job.resolve() == folder.resolve():
         raise WrongUse(f"{job} holds the pictures themselves; choose another --out")
     job.mkdir(parents=True, exist_ok=True)
     with files.locked(job / ".lock", wait=False, busy=f"another process works on {job}; wait until it has finished"):
-        _pin(job, folder, identity)
+        _pin(job, pinned)
         (job / "parts").mkdir(exist_ok=True)
         listing, done = write_listing(folder, job / "inputs", skip=job), 0
         progress(done, listing.files)
@@ -60,10 +60,9 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
     return job
 
 
-def _pin(job: Path, folder: Path, identity: dict[str, Any]) -> None:
+def _pin(job: Path, meant: dict[str, Any]) -> None:
     """Write `job.json`, or see that the one that is there means the same."""
     record = job / "job.json"
-    meant = {"folder": str(folder.resolve()), "model": identity}
     if not record.exists():
         if strange := [path.name for path in job.iterdir() if not path.name.startswith(".")]:
             raise WrongUse(f"{job} is not empty and holds no job ({strange[0]}); choose another --out")
@@ -72,12 +71,16 @@ def _pin(job: Path, folder: Path, identity: dict[str, Any]) -> None:
         return
     try:
         pinned = json.loads(record.read_bytes())
-        was = f"{pinned['folder']} with {pinned['model']['name']}@{pinned['model']['version']}"
+        was, now = _named(pinned), _named(meant)
     except (ValueError, KeyError, TypeError):
         raise WrongUse(f"{record} is damaged; choose another --out") from None
     if any(pinned[key] != value for key, value in meant.items()):
-        now = f"{meant['folder']} with {identity['name']}@{identity['version']}"
         raise WrongUse(f"{job} holds the job of {was}; this is {now}; choose another --out")
+
+
+def _named(job: dict[str, Any]) -> str:
+    model = job["model"]
+    return f"{job['folder']} with {model['name']}@{model['version']} and at most {job['max_pixels']} pixels"
 
 
 def _sweep(job: Path, parts: list[Path]) -> None:

@@ -5,6 +5,8 @@ It shows a bounded number of pictures of a job of any size; the table has them a
 
 import base64
 import heapq
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import jinja2
 
 from artifacts import pixels
 from artifacts.errors import BadPicture
-from serving.jobs.chunk import Row
+from serving.jobs.chunk import Row, read_file
 
 PICTURES = 480  # shared among the labels: some 2 MB
 LEAST = 4  # of each label, however many there are
@@ -25,7 +27,8 @@ TEMPLATE = Path(__file__).with_name("contact_sheet.html")
 class ContactSheet:
     """Gathers rows; keeps the least certain ones of each label."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, max_pixels: int = pixels.MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
         self._share = max(LEAST, PICTURES // classes)
         self._labels: dict[str, list[tuple[float, int, str]]] = {}
         self._rejects: list[tuple[str, str]] = []
@@ -51,23 +54,25 @@ class ContactSheet:
             {"label": label, "count": count, "pictures": self._pictures(folder, label)}
             for label, count in tally["labels"].items()
         ]
-        template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text())
+        template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
         return template.render(folder=folder.name, model=model, tally=tally, groups=groups, rejects=self._rejects)
 
     def _pictures(self, folder: Path, label: str) -> list[dict[str, Any]]:
         least_certain = sorted(self._labels[label], reverse=True)
-        return [
-            {"path": path, "confidence": -negative, "source": _source(folder / path)}
-            for negative, _, path in least_certain
-        ]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow decodes outside Python's lock
+            sources = pool.map(lambda item: _source(folder / item[2], self._max_pixels), least_certain)
+            return [
+                {"path": path, "confidence": -negative, "source": source}
+                for (negative, _, path), source in zip(least_certain, sources, strict=True)
+            ]
 
 
-def _source(path: Path) -> str | None:
+def _source(path: Path, max_pixels: int) -> str | None:
     """A data URL of a small copy of a picture; None when it is gone meanwhile."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         if len(data) > AS_IT_IS or not data.startswith(b"\xff\xd8"):
-            data = pixels.thumbnail(data, SIDE)
+            data = pixels.thumbnail(data, SIDE, max_pixels)
     except (OSError, BadPicture):
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

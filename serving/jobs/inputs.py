@@ -9,13 +9,15 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from artifacts.errors import WrongUse
 
-CHUNK = 512  # pictures: lost work of a kill -9 is at most this many for each thread
+# A chunk ends at so many files or bytes: small files make large chunks, photographs make several, so that all cores and
+# the progress bar have work; a kill -9 loses at most one chunk a process.
+CHUNK = 512  # files
+CHUNK_BYTES = 16_000_000
 
 
 class Input(NamedTuple):
@@ -57,8 +59,7 @@ def write_listing(folder: Path, target: Path, skip: Path) -> Listing:
     """
     target.mkdir(parents=True, exist_ok=True)
     total = chunks = 0
-    listed = _walk(folder, skip)
-    while inputs := list(islice(listed, CHUNK)):
+    for inputs in _cut(_walk(folder, skip)):
         (target / _file_name(chunks)).write_text(json.dumps(inputs))  # made anew by each run, so not fsynced
         total += len(inputs)
         chunks += 1
@@ -68,6 +69,19 @@ def write_listing(folder: Path, target: Path, skip: Path) -> Listing:
     if not total:
         raise WrongUse(f"{folder} holds no files; give a folder of pictures")
     return Listing(total, chunks)
+
+
+def _cut(listed: Iterator[Input]) -> Iterator[list[Input]]:
+    inputs: list[Input] = []
+    total = 0
+    for each in listed:
+        inputs.append(each)
+        total += each.size
+        if len(inputs) == CHUNK or total >= CHUNK_BYTES:
+            yield inputs
+            inputs, total = [], 0
+    if inputs:
+        yield inputs
 
 
 def read_chunk(target: Path, number: int) -> Chunk:

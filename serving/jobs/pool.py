@@ -70,5 +70,8 @@ def _do_chunk(job: Path, folder: Path, number: int) -> int:
     chunk = read_chunk(job / "inputs", number)
     part = job / "parts" / chunk.part
     if not is_whole(part, len(chunk.inputs)):
-        write_part(part, classify_chunk(folder, chunk.inputs, _model))
+        try:
+            write_part(part, classify_chunk(folder, chunk.inputs, _model))
+        except MemoryError:
+            raise TintypeError("there is not enough memory; free some, and the same command goes on") from None
     return len(chunk.inputs)

@@ -5,8 +5,9 @@ so a resumed job's results equal an unbroken one's byte for byte. `summary.json`
 """
 
 import csv
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,34 +21,46 @@ from serving.jobs.parts import SCHEMA, read_parts
 
 BINS = 10  # of the confidence histogram, each 0.1 wide
 NEEDED = ["path", "label", "confidence", "error"]  # of a row, to count and show it
+Seen = tuple[Callable[[Row], None], ...]  # what wants to see each row
 REJECT_COLUMNS = ("path", "code", "reason")
 
 
 def write_results(job: Path, folder: Path, parts: list[Path], model: dict[str, Any], classes: int) -> None:
-    """Write results.csv, results.parquet, rejects.csv, contact_sheet.html and at last summary.json into `job`."""
-    tally = _Tally()
-    sheet = ContactSheet(classes)
+    """Write results.csv, results.parquet, rejects.csv, contact_sheet.html and summary.json into `job`.
+
+    All are written first and then take their names, summary.json last; it is gone while they do, so that nobody takes
+    an old summary and a new table for one job's.
+    """
+    tally, sheet = _Tally(), ContactSheet(classes)
     with (
+        _replaced(job / "summary.json") as summary_file,
+        _replaced(job / "contact_sheet.html") as sheet_file,
         _replaced(job / "results.csv") as results_file,
         _replaced(job / "rejects.csv") as rejects_file,
         _replaced(job / "results.parquet", "wb") as parquet_file,
-        pyarrow.parquet.ParquetWriter(parquet_file, SCHEMA) as parquet,
     ):
-        results = csv.writer(results_file)
-        rejects = csv.DictWriter(rejects_file, REJECT_COLUMNS)
-        results.writerow(SCHEMA.names)
-        rejects.writeheader()
+        _write_tables(parts, results_file, rejects_file, parquet_file, (tally.add, sheet.add))
+        sheet_file.write(sheet.render(folder, model, tally.to_json()))
+        summary = {"folder": str(folder.resolve()), "model": model, **tally.to_json()}
+        summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        (job / "summary.json").unlink(missing_ok=True)
+
+
+def _write_tables(
+    parts: list[Path], results_file: IO[str], rejects_file: IO[str], parquet_file: IO[bytes], seen: Seen
+) -> None:
+    results, rejects = csv.writer(results_file), csv.DictWriter(rejects_file, REJECT_COLUMNS)
+    results.writerow(SCHEMA.names)
+    rejects.writeheader()
+    with pyarrow.parquet.ParquetWriter(parquet_file, SCHEMA) as parquet:
         for table in read_parts(parts):
             parquet.write_table(table)
             results.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
             for row in table.select(NEEDED).to_pylist():
-                tally.add(row)
-                sheet.add(row)
+                for see in seen:
+                    see(row)
                 if row["error"]:
                     rejects.writerow(_reject(row))
-    files.write_atomic(job / "contact_sheet.html", sheet.render(folder, model, tally.to_json()))
-    summary = {"folder": str(folder.resolve()), "model": model, **tally.to_json()}
-    files.write_json(job / "summary.json", summary)
 
 
 def _reject(row: Row) -> dict[str, str]:
@@ -86,7 +99,7 @@ class _Tally:
 def _replaced(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file to write at length that takes its name when it is whole and on the disk."""
     part = path.with_name(f".{path.name}.part")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     with part.open(mode, **text) as file:  # type: ignore[call-overload]
         yield file
         file.flush()

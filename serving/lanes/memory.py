@@ -1,7 +1,7 @@
 """The lane inside one process: requests wait in memory for an engine's thread.
 
 A lane has two ends. The API's end is `predict`: it blocks until there is an answer. The engine's end is `take`: it
-blocks until there is work, and then returns all that waits, up to a limit. A lane between machines has the same two.
+blocks until there is work, and then returns what waits, until a limit is reached. A lane between machines has the same.
 """
 
 import threading
@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import DeadlineExceeded, QueueFull, TooLarge
+from serving.errors import DeadlineExceeded, NoModel, QueueFull, TooLarge
 
 Answer = NDArray[np.float32] | Exception
 
@@ -43,6 +43,7 @@ class MemoryLane:
         self._piece = piece
         self._waiting: SimpleQueue[Request | None] = SimpleQueue()
         self._pictures = 0
+        self._closed = False
         self._lock = threading.Lock()
 
     @property
@@ -56,6 +57,7 @@ class MemoryLane:
         Raises:
             TooLarge: more pictures than `depth`.
             QueueFull: with those that wait they are more than `depth`.
+            NoModel: the lane was closed.
             DeadlineExceeded: `deadline` (time.monotonic()) came first.
             EngineFailed: the runtime raised.
         """
@@ -97,7 +99,9 @@ class MemoryLane:
         return taken
 
     def close(self, takers: int) -> None:
-        """Let each of `takers` threads come to its end after what waits now."""
+        """Let each of `takers` threads come to its end after what waits now; refuse what comes later."""
+        with self._lock:
+            self._closed = True
         for _ in range(takers):
             self._waiting.put(None)
 
@@ -105,6 +109,8 @@ class MemoryLane:
         if pictures > self._depth:
             raise TooLarge(f"{pictures} pictures never fit into a queue of {self._depth}; send fewer at a time")
         with self._lock:
+            if self._closed:
+                raise NoModel("this version of the model was just retired; send the request again")
             if self._pictures + pictures > self._depth:
                 raise QueueFull(f"{self._pictures} pictures wait already, of at most {self._depth}; try again soon")
             self._pictures += pictures

@@ -1,18 +1,24 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import psutil
 import pytest
 
 from artifacts.bundle import verify
+from artifacts.pictures import Pictures
 from artifacts.pixels import encode_png
+from artifacts.settings import read
+from artifacts.store import Reference, Store, parse
+from serving.engine.live import SPARE, LiveModels
 from tests.real import ROOT, Client, form, free_port, serving, wait_answering
 
 PNG = "image/png"
@@ -24,8 +30,6 @@ def golden_label(home, row):
 
 def test_answers_a_raw_body_with_the_keras_models_label_and_confidence(home, server, pictures):
     version = home.path / "models" / "digits" / "1"
-    from artifacts.pictures import Pictures
-
     golden = Pictures.load(version / "golden.npz")
     for data, row in zip(golden.encoded[:10], golden.probabilities, strict=False):
         status, answer = server.predict(data)
@@ -216,6 +220,48 @@ def test_without_a_model_it_starts_and_says_that_it_is_not_ready(home, pictures,
         assert (status, problem["code"]) == (404, "unknown_model")
 
 
+def test_what_is_deployed_while_it_serves_makes_it_ready(home, pictures, tmp_path):
+    with serving(home, TINTYPE_HOME=str(tmp_path), TINTYPE_API_PROCESSES="2") as (_, client):
+        assert client.get("/health/ready")[0] == 503
+        shutil.copytree(home.path / "models", tmp_path / "models")
+        assert {client.get("/health/ready")[0] for _ in range(8)} == {200}
+
+
+def test_slow_uploads_leave_health_its_threads(home):
+    with serving(home, TINTYPE_API_PROCESSES="1") as (_, client), ExitStack() as slow:
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nx"
+        for _ in range(80):
+            upload = slow.enter_context(socket.create_connection(("127.0.0.1", client.port)))
+            upload.sendall(head)
+        assert client.get("/health/live")[0] == 200
+        while client.predict(b"x")[0] != 429:
+            time.sleep(0.01)
+
+
+def test_many_versions_asked_for_are_not_all_kept(home, pictures, tmp_path, eventually):
+    store = Store(tmp_path / "models")
+    for _ in range(8):
+        _publish_again(home, store)
+    store.deploy(parse("digits@1"))
+    live = LiveModels(read({"TINTYPE_HOME": str(tmp_path), "TINTYPE_API_PROCESSES": "1"}))
+    pixels = pictures.decode(28, 28, 1)
+    for version in (*range(1, 9), 1, 5):
+        model = live.get(Reference("digits", version=version))
+        assert model.lane.predict(pixels, time.monotonic() + 30).shape == (64, 10)
+    kept = (SPARE + 1) * len(os.sched_getaffinity(0))
+    eventually(lambda: len([each for each in threading.enumerate() if each.name.startswith("engine-")]) == kept)
+    assert live.get(Reference("digits")).bundle.version == 1
+
+
+def _publish_again(home, store):
+    with store.staging("digits") as folder:
+        shutil.copytree(home.path / "models" / "digits" / "1", folder, dirs_exist_ok=True)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").unlink()
+        body = {key: manifest[key] for key in manifest if key not in ("name", "version", "files", "sha256")}
+        store.publish("digits", folder, body, {})
+
+
 def test_neither_keras_nor_tensorflow_is_in_any_serving_process(home):
     with serving(home, TINTYPE_API_PROCESSES="2") as (process, _):
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -310,31 +356,24 @@ def _until_it_dies(client, data):
         return
 
 
-def test_a_deploy_while_it_serves_takes_effect_and_a_damaged_version_does_not_start(home, pictures, tmp_path):
-    import shutil
-
+def test_a_deploy_takes_effect_and_for_a_damaged_version_the_previous_one_answers(home, pictures, tmp_path):
     other = tmp_path / "home"
     shutil.copytree(home.path / "models", other / "models")
     store = other / "models" / "digits"
     with serving(home, TINTYPE_HOME=str(other)) as (_, client):
-        from artifacts.store import Store, parse
-
-        with Store(other / "models").staging("digits") as folder:
-            shutil.copytree(store / "1", folder, dirs_exist_ok=True)
-            manifest = json.loads((folder / "manifest.json").read_text())
-            (folder / "manifest.json").unlink()
-            body = {key: manifest[key] for key in manifest if key not in ("name", "version", "files", "sha256")}
-            Store(other / "models").publish("digits", folder, body, {})
+        _publish_again(home, Store(other / "models"))
         assert client.predict(pictures.encoded[0])[1]["model"]["version"] == 1
         Store(other / "models").deploy(parse("digits@2"))
         assert client.predict(pictures.encoded[0])[1]["model"]["version"] == 2
     onnx = store / "2" / "model.onnx"
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
     with serving(home, TINTYPE_HOME=str(other)) as (_, client):
-        assert client.get("/health/ready")[0] == 503
-        status, problem = client.predict(pictures.encoded[0])
+        status, ready = client.get("/health/ready")
+        assert (status, ready["models"][0]["version"]) == (200, 1)
+        assert client.predict(pictures.encoded[0])[1]["model"]["version"] == 1
+        status, problem = client.predict(pictures.encoded[0], "?version=2")
         assert (status, problem["code"]) == (503, "bad_bundle")
-        assert client.predict(pictures.encoded[0], "?version=1")[0] == 200
+        assert "model.onnx was altered" in problem["detail"]
 
 
 def test_a_port_in_use_is_said_so(home, server):

@@ -69,7 +69,7 @@ def test_what_is_not_served_yet_is_refused(name):
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", " 3", "1e3", "٣", "²", "9" * 5000])
 @pytest.mark.parametrize("name", ["API_PROCESSES", "DEADLINE_MS", "MAX_BODY_MB", "MAX_PIXELS", "QUEUE_DEPTH"])
 def test_a_number_that_makes_no_sense_is_refused(name, text):
-    with pytest.raises(WrongUse, match=rf"TINTYPE_{name} must be a whole number of at least 1.*; received '{text}'"):
+    with pytest.raises(WrongUse, match=rf"TINTYPE_{name} must be a whole number from 1 to [0-9]+; received '{text}'"):
         settings.read({f"TINTYPE_{name}": text})
 
 

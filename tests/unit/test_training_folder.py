@@ -117,7 +117,8 @@ def test_more_than_a_tenth_unreadable_is_refused(pets):
 
 
 def test_a_missing_folder_is_refused(tmp_path):
-    refuse(tmp_path / "none", "there is no folder", "none", "DATA is digits, mnist, or a folder")
+    with pytest.raises(WrongUse, match=r"there is no folder .*none'; DATA is digits, mnist, or a folder"):
+        data.load(str(tmp_path / "none"), lambda native: native, None)
 
 
 def test_a_folder_without_classes_is_refused(pets):
