@@ -24,6 +24,7 @@ MODEL = "digits"
 HOST, PORT = "127.0.0.1", 8000
 READY_SECONDS = 30
 SHOWN_ROWS = 8
+INTERRUPTED = 128 + signal.SIGINT  # as shells count a death by SIGINT
 TINTYPE = Path(__file__).with_name("tintype.py")
 
 Command = Callable[[list[str]], int]
@@ -50,7 +51,7 @@ def demo(settings: Settings, tintype: Command, port: int | None, *, once: bool) 
         _ask(port, pictures)
         _step("classify a folder of pictures, one of them damaged")
         folder = _write_folder(settings.home / "demo", pictures)
-        _run(tintype, "classify", str(folder), "--out", str(settings.home / "demo" / "table"))
+        _run(tintype, "classify", str(folder), "--model", MODEL, "--out", str(settings.home / "demo" / "table"))
         _show_table(settings.home / "demo" / "table" / "results.csv")
         if not once:
             _stay(server, port)
@@ -62,7 +63,10 @@ def _step(text: str) -> None:
 
 def _run(tintype: Command, *arguments: str) -> None:
     print(f"$ tintype {' '.join(arguments)}", flush=True)
-    if tintype(list(arguments)):
+    code = tintype(list(arguments))
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
         raise TintypeError(f"the demo stopped: `tintype {' '.join(arguments)}` failed")
 
 
@@ -89,7 +93,9 @@ def _wait_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def _ask(port: int, pictures: Pictures) -> None:
-    status, answer = _request("POST", port, "/predict", pictures.encoded[0], {"Content-Type": "image/png"})
+    status, answer = _request(
+        "POST", port, f"/predict?model={MODEL}", pictures.encoded[0], {"Content-Type": "image/png"}
+    )
     if status != http.client.OK:
         raise TintypeError(f"the prediction failed with {status}: {answer.get('detail')}")
     (prediction,) = answer["predictions"]

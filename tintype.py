@@ -1,11 +1,13 @@
 """The front door: the `tintype` command. Each sub-command imports its room only when it is called."""
 
 import argparse
+import errno
 import json
 import os
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from tqdm import tqdm
 
 from artifacts import run as runs
 from artifacts import settings as settings_module
-from artifacts.errors import TintypeError, WrongUse
+from artifacts.errors import TintypeError, UnknownModel, WrongUse
 from artifacts.settings import Settings
 from artifacts.store import PRODUCTION, Reference, Store, parse
+from printing import print_json, print_note, print_table
 
 FAILED = 1
 INTERRUPTED = 130  # as shells count a death by SIGINT
@@ -24,22 +27,34 @@ INTERRUPTED = 130  # as shells count a death by SIGINT
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 failed, 2 wrong use."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
+        if stream:  # None where the shell has closed it
+            stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments, settings_module.read(os.environ))
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
+    except UnknownModel as error:
+        where = os.environ.get("TINTYPE_HOME") or "./var"
+        return _fail(f"{error} (looked in {where}, which TINTYPE_HOME sets)", error.exit_code, arguments)
     except TintypeError as error:
         return _fail(str(error), error.exit_code, arguments)
     except BrokenPipeError:  # `tintype models | head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on where it can", INTERRUPTED, arguments)
+        return _fail("interrupted", INTERRUPTED, arguments)
     except OSError as error:
-        return _fail(str(error), FAILED, arguments)
+        return _fail(_trouble(error), FAILED, arguments)
     except Exception as error:  # noqa: BLE001 - a defect, shown without its traceback unless asked for
         return _fail(f"a defect: {type(error).__name__}: {error}; --debug shows where", FAILED, arguments)
     return 0
+
+
+def _trouble(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{where}; free some space and run the same command again"
+    return f"{error.strerror or error}{where}"
 
 
 def _fail(sentence: str, code: int, arguments: argparse.Namespace) -> int:
@@ -49,7 +64,19 @@ def _fail(sentence: str, code: int, arguments: argparse.Namespace) -> int:
     return code
 
 
+def _writable(settings: Settings) -> None:
+    """See before the work, and not after it, that its result can be kept."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        why = f"cannot write to {settings.home}: {error.strerror}"
+        raise WrongUse(f"{why}; set TINTYPE_HOME to a folder that you can write to") from None
+
+
 def _train(arguments: argparse.Namespace, settings: Settings) -> None:
+    _writable(settings)
     from training import presets
     from training.run import train
 
@@ -66,7 +93,7 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> None:
     )
     metrics = run.metrics()
     if arguments.json:
-        _print_json({"run": str(run.path), "id": run.id, "metrics": metrics})
+        print_json({"run": str(run.path), "id": run.id, "metrics": metrics})
         return
     for split in ("validation", "test"):
         print(f"{split} accuracy {metrics[split]['accuracy']:.4f}, loss {metrics[split]['loss']:.4f}")
@@ -75,14 +102,16 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _export(arguments: argparse.Namespace, settings: Settings) -> None:
+    _writable(settings)
     run = runs.find(settings.runs, arguments.run)
+    print_note("loading TensorFlow")
     from exporters.export import export
 
-    say = _to_stderr if arguments.json else print
+    say = print_note if arguments.json else print
     name = arguments.name or run.config()["name"]
     bundle = export(run, Store(settings.models), name, tuple(arguments.precision.split(",")), say)
     if arguments.json:
-        _print_json({"bundle": str(bundle.path), **bundle.manifest})
+        print_json({"bundle": str(bundle.path), **bundle.manifest})
     else:
         print(f"{bundle.name}@{bundle.version} is exported; put it into production: tintype deploy {bundle.name}")
         print(bundle.path)
@@ -103,7 +132,7 @@ def _rollback(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def _show_alias(arguments: argparse.Namespace, store: Store, name: str, version: int, alias: str) -> None:
     if arguments.json:
-        _print_json({"name": name, "aliases": store.aliases(name)})
+        print_json({"name": name, "aliases": store.aliases(name)})
     else:
         print(f"{name}@{version} is {'in production' if alias == PRODUCTION else alias}")
         print(store.path(name, version))
@@ -112,11 +141,11 @@ def _show_alias(arguments: argparse.Namespace, store: Store, name: str, version:
 def _models(arguments: argparse.Namespace, settings: Settings) -> None:
     entries = Store(settings.models).catalogue(arguments.name)
     if arguments.json:
-        _print_json(entries)
+        print_json(entries)
     elif not entries:
-        print("no models yet: `tintype export RUN` makes one")
+        print(f"no models in {settings.models} yet: `tintype export RUN` makes one")
     else:
-        _print_table(
+        print_table(
             ("model", "version", "aliases", "accuracy", "parity", "sha256"),
             ([f"{each['name']}", each["version"], ", ".join(each["aliases"]), *_figures(each)] for each in entries),
         )
@@ -134,19 +163,19 @@ def _presets(arguments: argparse.Namespace, _: Settings) -> None:
 
     entries = presets()
     if arguments.json:
-        _print_json(entries)
+        print_json(entries)
     else:
-        _print_table(entries[0].keys(), (each.values() for each in entries))
+        print_table(entries[0].keys(), (each.values() for each in entries))
 
 
 def _runs(arguments: argparse.Namespace, settings: Settings) -> None:
     entries = [_described(run) for run in runs.finished(settings.runs)]
     if arguments.json:
-        _print_json(entries)
+        print_json(entries)
     elif not entries:
-        print("no finished runs yet: `tintype train digits` makes one")
+        print(f"no finished runs in {settings.runs} yet: `tintype train digits` makes one")
     else:
-        _print_table(("run", "model", "test accuracy", "path"), (each.values() for each in entries))
+        print_table(("run", "model", "test accuracy", "path"), (each.values() for each in entries))
 
 
 def _described(run: runs.Run) -> dict[str, Any]:
@@ -161,7 +190,13 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
     from serving.server import serve
 
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-    serve(settings, arguments.host, arguments.port, lambda: _to_stderr(f"serving http://{host}:{arguments.port}"))
+
+    def started() -> None:
+        print_note(f"serving http://{host}:{arguments.port}")
+        if not Store(settings.models).in_production():
+            print_note(f"no model in {settings.models} is in production yet; run: tintype deploy NAME")
+
+    serve(settings, arguments.host, arguments.port, started)
 
 
 def _predict(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -171,9 +206,9 @@ def _predict(arguments: argparse.Namespace, settings: Settings) -> None:
     answer = predict(store.path(reference.name, store.resolve(reference)), arguments.images, settings)
     predictions = answer["predictions"]
     if arguments.json:
-        _print_json(answer)
+        print_json(answer)
     else:
-        _print_table(
+        print_table(
             ("file", "label", "confidence"),
             ([each["file"], each.get("label", "-"), each.get("confidence", each.get("error", {}).get("message"))]
              for each in predictions),
@@ -187,7 +222,7 @@ def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
     version = store.path(reference.name, store.resolve(reference))
     from serving.jobs.classify import classify
 
-    with tqdm(desc="classify", unit=" files", dynamic_ncols=True) as bar:
+    with tqdm(desc="classify", unit=" files", dynamic_ncols=True, delay=sys.float_info.epsilon) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total, bar.n = total, done
@@ -196,9 +231,9 @@ def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
         job = classify(arguments.folder, version, arguments.out, settings, progress)
     summary = json.loads((job / "summary.json").read_bytes())
     if arguments.json:
-        _print_json({"job": str(job), **summary})
+        print_json({"job": str(job), **summary})
         return
-    _print_table(("label", "pictures"), summary["labels"].items())
+    print_table(("label", "pictures"), summary["labels"].items())
     print(f"{summary['classified']} of {summary['total']} files classified, {summary['rejected']} refused")
     for file in ("results.csv", "contact_sheet.html", *(["rejects.csv"] if summary["rejected"] else [])):
         print(f"{file.partition('.')[0].replace('_', ' ')}: {job / file}")
@@ -229,21 +264,6 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    print(json.dumps(value, ensure_ascii=False))
-
-
-def _print_table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
-    lines = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tintype", description="Train, export and serve image classifiers.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -265,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     train = add("train", _train, "train a network on labelled pictures")
     train.add_argument(
-        "data", metavar="DATA", help="digits, mnist, or a folder of class/*.jpg or train|test/class/*.jpg"
+        "data", metavar="DATA", help="digits, mnist, or a folder of class/*.jpg or train|validation|test/class/*.jpg"
     )
     train.add_argument("--preset", help="architecture and recipe (default: one that fits; see `tintype presets`)")
     train.add_argument("--name", metavar="MODEL", help="name of the model (default: that of the data)")
@@ -298,7 +318,9 @@ def _add_serving(add: Callable[..., argparse.ArgumentParser]) -> None:
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     classify = add("classify", _classify, "classify every file of a folder into a table; no server is needed")
     classify.add_argument("folder", type=Path, metavar="FOLDER")
-    classify.add_argument("--out", type=Path, metavar="DIR", help="where the table goes (default: in the home folder)")
+    classify.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the table goes (default: in jobs/ of TINTYPE_HOME)"
+    )
     for command in (predict, classify):
         command.add_argument("--model", metavar="NAME[@VERSION]", help="default: the only model in production")
     demo = add("demo", _demo, "go from nothing to a served model and a classified folder")

@@ -2,6 +2,7 @@
 
     TintypeError                 base: a stable `code`, an HTTP `status`, a command `exit_code`, one sentence
     ├── WrongUse                 a command, option or setting that makes no sense
+    │   └── ModelRequired        several models are in production, and none was named
     ├── BadPicture               bytes that cannot become pixels
     │   ├── NotAnImage           the bytes are no picture at all
     │   ├── UnsupportedFormat    a picture, of a kind that is not read here
@@ -32,6 +33,12 @@ class WrongUse(TintypeError):
     code = "wrong_use"
     status = 400
     exit_code = 2
+
+
+class ModelRequired(WrongUse):
+    """Several models are in production, and none was named."""
+
+    code = "model_required"
 
 
 class BadPicture(TintypeError):

@@ -12,6 +12,7 @@ disagree about a picture. What it does, in order:
 import io
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
@@ -44,6 +45,9 @@ PREPROCESSING = {
     "resize": "stretched to the input size, bilinear with antialiasing; JPEG first scaled by 1/2, 1/4, 1/8 in decoding",
     "values": "uint8, 0 to 255; scaling is inside the graph",
 }
+
+# "Corrupt EXIF data" and the like: what matters of it is answered, per picture, by an error of ours.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 LARGE_PIXELS = 4_000_000
 _LARGE_AT_ONCE = threading.Semaphore(2)
@@ -183,8 +187,8 @@ def _kind(data: bytes) -> str:
         found = "HEIF, AVIF or a film"
     if found:
         raise UnsupportedFormat(f"the bytes are {found}; JPEG, PNG and WebP are read")
-    came = f"{len(data):,} bytes that begin with {data[:8]!r}" if data else "no bytes"
-    raise NotAnImage(f"this is not a picture: {came}; send a JPEG, PNG or WebP")
+    came = f"{len(data):,} bytes of something else" if data else "no bytes"
+    raise NotAnImage(f"this is not a picture: {came}; JPEG, PNG and WebP are read")
 
 
 def _orientation(image: Image.Image) -> int:

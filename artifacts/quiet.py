@@ -19,7 +19,7 @@ def native_output_hidden() -> Iterator[None]:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             hidden.seek(0)
             os.write(kept, hidden.read())
             raise

@@ -69,9 +69,9 @@ class Run:
             raise BadRun(f"{self.path / name} cannot be read ({error}); train the run again") from error
 
 
-def new_id(preset: str) -> str:
-    """A run's id: UTC time, preset, four random digits."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{preset}-{secrets.token_hex(2)}"
+def new_id(name: str) -> str:
+    """A run's id: UTC time, the model's name, four random digits."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
 
 
 def finished(runs: Path) -> list[Run]:

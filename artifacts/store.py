@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from artifacts import bundle, files
-from artifacts.errors import BadBundle, Busy, UnknownModel, WrongUse
+from artifacts.errors import BadBundle, Busy, ModelRequired, UnknownModel, WrongUse
 
 PRODUCTION = "production"
 PREVIOUS = "previous"
@@ -109,8 +109,8 @@ class Store:
         name, version, alias = reference
         versions = self.versions(check_name(name))
         if not versions:
-            have = ", ".join(self.names()) or "none yet: `tintype export` makes one"
-            raise UnknownModel(f"there is no model {name!r}; the models are: {have}")
+            have = f"the models are: {', '.join(self.names())}" if self.names() else "there is none yet"
+            raise UnknownModel(f"there is no model {name!r}; {have}")
         if version is None:
             aliases = self.aliases(name)
             version = aliases.get(alias or PRODUCTION)
@@ -136,13 +136,14 @@ class Store:
         """The model to take when none is named: the only one in production.
 
         Raises:
-            UnknownModel: none is in production, or more than one.
+            UnknownModel: none is in production.
+            ModelRequired: more than one is.
         """
         live = self.in_production()
         if len(live) == 1:
             return live[0]
         if live:
-            raise UnknownModel(f"{len(live)} models are in production, so name one of: {', '.join(live)}")
+            raise ModelRequired(f"{len(live)} models are in production, so name one of: {', '.join(live)}")
         raise UnknownModel("no model is in production; run: tintype deploy NAME (see `tintype models`)")
 
     def catalogue(self, name: str | None = None) -> list[dict[str, Any]]:
@@ -238,7 +239,8 @@ class Store:
             self.resolve(Reference(name))  # says what is missing; a version that was deleted can be rolled back from
         with self._changed_aliases(name) as aliases:
             if PREVIOUS not in aliases:
-                raise UnknownModel(f"{name} has no previous version to go back to; its versions: {self.versions(name)}")
+                versions = ", ".join(map(str, self.versions(name)))
+                raise UnknownModel(f"{name} has no previous version to go back to; its versions: {versions}")
             bundle.verify(self.path(name, aliases[PREVIOUS]))
             aliases[PRODUCTION], aliases[PREVIOUS] = aliases[PREVIOUS], aliases[PRODUCTION]
             return aliases[PRODUCTION]

@@ -1,5 +1,6 @@
 """The story of an export: a run's Keras model -> files -> proof -> a published version."""
 
+import errno
 import importlib.metadata
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from artifacts.bundle import Bundle
 from artifacts.errors import BadRun, WrongUse
@@ -47,7 +49,7 @@ def export(run: Run, store: Store, name: str, precisions: tuple[str, ...] = PREC
     expected = model.predict(pixels, verbose=0)
     with store.staging(name) as folder:
         say("writing SavedModel")
-        write_saved_model(model, shape, folder)
+        _write_saved_model(model, shape, folder)
         write_warmup(name, pixels[:WARMUP_PICTURES], folder)
         say("writing ONNX")
         write_onnx(prediction_function(model, shape), folder / ONNX_FILE)
@@ -73,6 +75,13 @@ def _load(run: Run) -> Any:
         outputs = model.output_shape[-1]
         raise BadRun(f"{run.path} has {len(run.labels())} labels and a model of {outputs} outputs; they must agree")
     return model
+
+
+def _write_saved_model(model: Any, shape: tuple[int, int, int], folder: Path) -> None:
+    try:
+        write_saved_model(model, shape, folder)
+    except tf.errors.ResourceExhaustedError as error:  # what TensorFlow makes of a full disk
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
 
 
 def _copy_report(run: Run, folder: Path) -> None:

@@ -21,6 +21,8 @@ def predict(version: Path, images: list[Path], settings: Settings) -> dict[str, 
         WrongUse: a file does not exist.
         BadBundle: the model cannot be loaded.
     """
+    if folders := [str(path) for path in images if path.is_dir()]:
+        raise WrongUse(f"{', '.join(folders)} is a folder; use: tintype classify {folders[0]}")
     if missing := [str(path) for path in images if not path.is_file()]:
         raise WrongUse(f"there is no file {', '.join(missing)}; give the paths of pictures")
     bundle = bundles.verify(version)

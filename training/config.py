@@ -52,8 +52,9 @@ def resolve(preset: Preset, overrides: dict[str, str]) -> Recipe:
     wrong = []
     for key, text in {**preset.recipe, **overrides}.items():
         if key not in READERS:
-            near = difflib.get_close_matches(key, READERS, n=1, cutoff=0)[0]
-            wrong.append(f"{key} cannot be set; did you mean {near}?")
+            near = difflib.get_close_matches(key, READERS, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            wrong.append(f"{key} cannot be set; {meant}What can be set: {', '.join(READERS)}")
             continue
         try:
             values[key] = READERS[key](str(text))

@@ -43,8 +43,9 @@ def read(name: str) -> Preset:
     """
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-        raise WrongUse(f"there is no preset {name!r}; did you mean {near}? The presets are: {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise WrongUse(f"there is no preset {name!r}; {meant}The presets are: {', '.join(known)}")
     return Preset(name=name, **tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")))
 
 

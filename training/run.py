@@ -15,6 +15,7 @@ import tomli_w
 from tqdm import tqdm
 
 from artifacts import files
+from artifacts.errors import BadData
 from artifacts.pictures import Pictures, representative
 from artifacts.run import Run, new_id
 from artifacts.store import check_name
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from training.report import Story
 
 HELD_OUT = 16  # pictures that the parity gate asks for at least
+SHOWN = 5  # of the pictures that were left out
 
 
 def train(  # noqa: PLR0913 - what the command line gives
@@ -58,9 +60,13 @@ def train(  # noqa: PLR0913 - what the command line gives
     wanted = resolve(chosen, overrides or {})
     name = check_name(name or model_name(data))
     pictures = load(data, partial(_at_input, wanted, chosen), data_dir)
+    if len(pictures.files) < HELD_OUT:
+        raise BadData(f"{data} has {len(pictures.files)} readable pictures; at least {HELD_OUT} are needed")
     recipe, labels = pictures.recipe, pictures.labels
     divided = split.divide(pictures)
+    _announce(pictures, divided, chosen.name)
 
+    _say("loading Keras")
     versions = backend.load()  # Keras takes seconds: whatever a person can have got wrong has been said by now
     from training import models
     from training.evaluate import evaluate
@@ -70,9 +76,10 @@ def train(  # noqa: PLR0913 - what the command line gives
     examples = {part: Examples(pictures.pixels[rows], pictures.classes[rows]) for part, rows in divided.items()}
     model = models.build(chosen.model, recipe.input, len(labels), l2=recipe.l2, seed=recipe.seed)
     fitted = fit(model, examples["train"], examples["validation"], recipe)
+    _say(f"kept: epoch {fitted.best_epoch} of {recipe.epochs}, the best on validation")
     judged = {part: evaluate(model, examples[part], labels) for part in ("validation", "test")}
 
-    run = Run(runs / new_id(chosen.name))
+    run = Run(runs / new_id(name))
     about = {"name": name, **_source(data, data_dir), "preset": chosen.name, "model": chosen.model}
     shares = {f"{part}_share": share for part, share in split.cut_shares(pictures).items()}
     config = {**about, "backend": versions["backend"], **recipe.to_toml(), **shares}
@@ -93,6 +100,23 @@ def held_out(pictures: Data, divided: split.Split) -> Pictures:
     return Pictures(encoded, [pictures.files[position] for position in kept], pictures.classes[kept])
 
 
+def _announce(pictures: Data, divided: split.Split, preset: str) -> None:
+    """Say what is about to be done, and what is left out."""
+    recipe = pictures.recipe
+    parts = ", ".join(f"{len(rows):,} {part}" for part, rows in divided.items())
+    size = write_shape(recipe.input)
+    _say(f"{len(pictures.files):,} pictures of {len(pictures.labels)} classes: {parts}; as {size}")
+    _say(f"preset {preset}: {recipe.epochs} epochs of batches of {recipe.batch_size}, {recipe.optimizer}")
+    for left_out in pictures.skipped[:SHOWN]:
+        _say(f"left out: {left_out['file']}: {left_out['reason']}")
+    if len(pictures.skipped) > SHOWN:
+        _say(f"left out: {len(pictures.skipped) - SHOWN} more, all listed in split.json")
+
+
+def _say(sentence: str) -> None:
+    tqdm.write(sentence, file=sys.stderr)
+
+
 def _at_input(wanted: Recipe, preset: presets.Preset, native: Shape | None) -> Recipe:
     """As `config.at_input`; a person is told when pictures are enlarged unasked."""
     decided = at_input(wanted, preset, native)
@@ -100,7 +124,7 @@ def _at_input(wanted: Recipe, preset: presets.Preset, native: Shape | None) -> R
         came, goes = write_shape(native), write_shape(decided.input)
         least = f"{preset.smallest}x{preset.smallest}"
         sentence = f"pictures of {came} are enlarged to {goes}: the preset {preset.name} needs at least {least}"
-        tqdm.write(sentence, file=sys.stderr)
+        _say(sentence)
     return decided
 
 

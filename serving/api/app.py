@@ -6,7 +6,7 @@ import os
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from artifacts import settings as settings_module
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(models.blueprint(live))
     app.register_blueprint(health.blueprint(live))
     app.register_blueprint(console.blueprint())
-    app.register_error_handler(TintypeError, _mendable)
+    app.register_error_handler(TintypeError, lambda error: _mendable(error, settings))
     app.register_error_handler(RequestEntityTooLarge, lambda _: _too_large(settings))
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _defect)
@@ -53,9 +53,10 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
     return Response(json.dumps(body), status, headers, content_type="application/problem+json")
 
 
-def _mendable(error: TintypeError) -> Response:
+def _mendable(error: TintypeError, settings: Settings) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, QueueFull) else None
-    return problem(error.status, error.code, str(error), headers)
+    sentence = str(error).replace(f"{settings.models}/", "")  # where the store lies is no client's business
+    return problem(error.status, error.code, sentence, headers)
 
 
 def _too_large(settings: Settings) -> Response:
@@ -69,8 +70,11 @@ def _too_large(settings: Settings) -> Response:
 def _http(error: HTTPException) -> Response:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     code = HTTPStatus(status).name.lower()
+    if status == HTTPStatus.NOT_FOUND:
+        return problem(status, code, f"there is no path {request.path}; /openapi.json lists those that there are")
     allowed = {key: value for key, value in error.get_headers() if key == "Allow"}
-    return problem(status, code, error.description or HTTPStatus(status).description, allowed)
+    detail = f"use {allowed['Allow']} here" if allowed else error.description or HTTPStatus(status).description
+    return problem(status, code, detail, allowed)
 
 
 def _defect(error: Exception) -> Response:

@@ -94,7 +94,8 @@ class LiveModels:
         """The model to take when a request names none.
 
         Raises:
-            UnknownModel: none is in production, or more than one.
+            UnknownModel: none is in production.
+            ModelRequired: more than one is.
         """
         asked, name = self._only
         if time.monotonic() - asked > ONLY_SECONDS:

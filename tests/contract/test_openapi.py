@@ -10,6 +10,7 @@ from artifacts.errors import TintypeError
 from serving.api.app import create_app
 
 CODES = {  # promised to every program that reads them: an entry may be added and never changed
+    "ModelRequired": ("model_required", 400),
     "TintypeError": ("error", 500),
     "WrongUse": ("wrong_use", 400),
     "BadPicture": ("bad_picture", 422),

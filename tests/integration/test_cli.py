@@ -50,6 +50,49 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(home, arguments, code, says)
     assert done.stdout == ""
 
 
+def test_an_unwritable_home_is_said_before_the_training(home, tmp_path):
+    (tmp_path / "file").write_text("")
+    other = type(home)(tmp_path / "file" / "home")
+    for arguments in (["train", "digits"], ["export", "latest"]):
+        done = other.run(*arguments)
+        assert done.returncode == 2
+        assert "cannot write to" in done.stderr
+        assert "set TINTYPE_HOME" in done.stderr
+        assert "epoch" not in done.stderr
+
+
+def test_with_two_models_in_production_one_has_to_be_named(home, pictures, tmp_path):
+    shutil.copytree(home.path / "models", tmp_path / "models")
+    shutil.copytree(home.path / "runs", tmp_path / "runs")
+    (tmp_path / "a.png").write_bytes(pictures.encoded[0])
+    other = type(home)(tmp_path)
+    other.json("export", "latest", "--name", "pets")
+    other.json("deploy", "pets")
+    done = other.run("predict", tmp_path / "a.png")
+    assert (done.returncode, "name one of: digits, pets" in done.stderr) == (2, True)
+    assert other.json("predict", tmp_path / "a.png", "--model", "pets")["model"]["name"] == "pets"
+
+
+def test_closed_streams_are_no_defect(home):
+    command = f'exec "{sys.executable}" "{ROOT / "tintype.py"}" models'
+    for closing in (">&-", "2>&-", ">/dev/full"):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {closing}"], env=home.environment, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr, closing
+        assert (done.returncode == 0) == (closing != ">/dev/full")
+
+
+def test_predicting_leaves_nothing_in_the_persons_home_folder(home, pictures, tmp_path):
+    (tmp_path / "a.png").write_bytes(pictures.encoded[0])
+    (tmp_path / "person").mkdir()
+    environment = {**home.environment, "HOME": str(tmp_path / "person"), "XDG_CACHE_HOME": ""}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    command = [sys.executable, str(ROOT / "tintype.py"), "predict", str(tmp_path / "a.png")]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert list((tmp_path / "person").iterdir()) == []
+
+
 def test_debug_shows_the_traceback_as_well(home):
     done = home.run("deploy", "cats", "--debug")
     assert done.returncode == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from artifacts import pixels
-from artifacts.errors import BadData, WrongUse
+from artifacts.errors import WrongUse
 from artifacts.pictures import Pictures
 from artifacts.run import finished
 from training.run import train
@@ -159,7 +159,7 @@ def test_a_small_picture_is_enlarged_and_that_is_said(runs, capsys):
     ("arguments", "error", "sentence"),
     [
         (("digits", "cn"), WrongUse, "there is no preset 'cn'; did you mean cnn?"),
-        (("nowhere", "cnn"), BadData, "there is no folder 'nowhere'"),
+        (("nowhere", "cnn"), WrongUse, "there is no folder 'nowhere'"),
     ],
 )
 def test_wrong_use_leaves_no_run(tmp_path, arguments, error, sentence):

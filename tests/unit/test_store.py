@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from artifacts import bundle
-from artifacts.errors import BadBundle, UnknownModel, WrongUse
+from artifacts.errors import BadBundle, ModelRequired, UnknownModel, WrongUse
 from artifacts.store import Reference, Store, parse
 
 PUBLISH = """
@@ -274,7 +274,7 @@ def test_a_damaged_version_is_not_rolled_back_to(store, publish):
 
 
 def test_what_is_not_there_is_refused_and_what_exists_is_named(store, publish):
-    with pytest.raises(UnknownModel, match="no model 'digits'; the models are: none yet: `tintype export` makes one"):
+    with pytest.raises(UnknownModel, match="there is no model 'digits'; there is none yet"):
         store.resolve(parse("digits"))
     publish()
     publish("letters")
@@ -302,7 +302,7 @@ def test_the_only_model_in_production_needs_no_name(store, publish):
     publish("letters")
     assert store.only() == "digits"
     store.deploy(parse("letters"))
-    with pytest.raises(UnknownModel, match="2 models are in production, so name one of: digits, letters"):
+    with pytest.raises(ModelRequired, match="2 models are in production, so name one of: digits, letters"):
         store.only()
 
 
