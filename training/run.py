@@ -106,7 +106,7 @@ def _announce(pictures: Data, divided: split.Split, preset: str) -> None:
     parts = ", ".join(f"{len(rows):,} {part}" for part, rows in divided.items())
     size = write_shape(recipe.input)
     _say(f"{len(pictures.files):,} pictures of {len(pictures.labels)} classes: {parts}; as {size}")
-    _say(f"preset {preset}: {recipe.epochs} epochs of batches of {recipe.batch_size}, {recipe.optimizer}")
+    _say(f"preset {preset}: epochs {recipe.epochs}, batches of {recipe.batch_size}, {recipe.optimizer}")
     for left_out in pictures.skipped[:SHOWN]:
         _say(f"left out: {left_out['file']}: {left_out['reason']}")
     if len(pictures.skipped) > SHOWN:
