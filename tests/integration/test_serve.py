@@ -1,3 +1,4 @@
+import http.client
 import json
 import os
 import shutil
@@ -296,31 +297,30 @@ def ctrl_c(process):
 @pytest.mark.parametrize("stop", [subprocess.Popen.terminate, terminate_twice, ctrl_c])
 def test_told_to_stop_it_answers_the_requests_in_flight(home, pictures, stop):
     body, content_type = form([("a.png", data) for data in pictures.encoded * 3])
-    answers = []
-    with serving(home) as (process, client):
-        clients = [
-            threading.Thread(target=lambda: answers.append(client.predict(body, content_type=content_type)))
-            for _ in range(4)
-        ]
-        for each in clients:
-            each.start()
-        _wait_connections(process, 4)
+    with serving(home) as (process, client), ExitStack() as open_ones:
+        uploads = [open_ones.enter_context(_begun_upload(client, body, content_type)) for _ in range(4)]
         stop(process)
-        for each in clients:
-            each.join()
+        for upload in uploads:
+            upload.sendall(body)
+        answers = [_answer(upload) for upload in uploads]
         assert process.wait(30) == 0
-    assert [status for status, _ in answers] == [200] * 4
-    assert {len(answer["predictions"]) for _, answer in answers} == {192}
+    assert [len(answer["predictions"]) for answer in answers] == [192] * 4
 
 
-def _wait_connections(process, number):
-    """Until the server's processes have accepted this many connections."""
-    while True:
-        children = psutil.Process(process.pid).children(recursive=True)
-        accepted = [each for child in children for each in child.net_connections() if each.status == "ESTABLISHED"]
-        if len(accepted) >= number:
-            return
-        time.sleep(0.001)
+def _begun_upload(client, body, content_type):
+    """A request whose handler is at work, for it has asked for the body (RFC 9110, 10.1.1)."""
+    upload = socket.create_connection(("127.0.0.1", client.port), timeout=30)
+    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    upload.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+    assert upload.recv(100).startswith(b"HTTP/1.1 100 ")
+    return upload
+
+
+def _answer(upload):
+    response = http.client.HTTPResponse(upload)
+    response.begin()
+    assert response.status == 200
+    return json.loads(response.read())
 
 
 def test_kill_9_under_load_leaves_nobody_behind_and_the_next_start_serves(home, pictures):
