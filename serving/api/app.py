@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * MEGABYTE
     app.config["MAX_FORM_PARTS"] = settings.max_pictures + 1  # one more, so that our own sentence says it
     live = LiveModels(settings)
-    live.load_production()
+    live.ready()
     app.extensions["tintype"] = live
     app.register_blueprint(predict.blueprint(live, settings))
     app.register_blueprint(models.blueprint(live))

@@ -54,17 +54,11 @@ class LiveModels:
         self._only = -ONLY_SECONDS, ""
         self._lock = threading.Lock()
 
-    def load_production(self) -> None:
-        """Load what is in production; a version that cannot be loaded is logged and leaves the others answering."""
-        for name in self.store.in_production():
-            with suppress(TintypeError):  # logged where it was raised
-                self.get(Reference(name))
-
     def ready(self) -> list[LiveModel]:
-        """What answers for the models in production; one that was deployed meanwhile is loaded."""
+        """What answers for the models in production, loaded; one that cannot be leaves the others answering."""
         models = []
         for name in self.store.in_production():
-            with suppress(TintypeError):
+            with suppress(TintypeError):  # logged where it was raised
                 models.append(self.get(Reference(name)))
         return models
 
