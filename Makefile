@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --constraint constraints.txt
 WANTS = pyproject.toml constraints.txt Makefile
 
-.PHONY: demo test lint acceptance bench
+.PHONY: demo test lint acceptance bench results
 
 demo: .venv/.main
 	$(BIN)/tintype demo $(ARGS)
@@ -26,6 +26,11 @@ acceptance: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.folder
+	$(BIN)/python -m benchmarks.training
+
+results: .venv/.dev
+	$(BIN)/python -m benchmarks.results $(if $(MNIST),--mnist $(MNIST)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) \
+		$(if $(CATS_DOGS),--cats-dogs $(CATS_DOGS)) $(ARGS)
 
 .venv/.main: $(WANTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tintype needs Python 3.11 or newer; make PYTHON=/path/to/python3.11")'

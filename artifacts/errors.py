@@ -10,6 +10,7 @@
     │   └── PictureTooLarge      more pixels than the limit
     ├── BadData                  pictures that cannot be trained on
     ├── BadRun                   a training run that is missing or unfinished
+    ├── BadModel                 a model made elsewhere that is damaged, or of a kind that cannot be imported
     ├── BadBundle                an exported version that is damaged or altered
     ├── ParityFailed             an export that answers differently from the model that was trained
     ├── UnknownModel             no such model, version or alias
@@ -85,6 +86,12 @@ class BadRun(TintypeError):
     """A training run that is missing or unfinished."""
 
     code = "bad_run"
+
+
+class BadModel(TintypeError):
+    """A model made elsewhere that is damaged, or of a kind that cannot be imported."""
+
+    code = "bad_model"
 
 
 class BadBundle(TintypeError):

@@ -6,7 +6,10 @@
     split.json        which file went where, with sha256      environment.json  versions and machine
     pictures.npz      held-out encoded pictures, for the parity gate (the exporter never sees the data set)
 
-`metrics.json` is written last: a directory without it is a run that did not finish.
+    tensorboard/      the same figures as events          checkpoint.npz    until it is finished
+
+`config.toml` is there before the first epoch; `metrics.json` is written last: a directory without it is a run that did
+not finish.
 """
 
 import json
@@ -22,7 +25,7 @@ from artifacts.errors import BadRun
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run."""
+    """A run."""
 
     path: Path
 
@@ -42,9 +45,19 @@ class Run:
         return self.path / "pictures.npz"
 
     @property
+    def checkpoint_file(self) -> Path:
+        """Where a training that was killed goes on; gone when it has finished."""
+        return self.path / "checkpoint.npz"
+
+    @property
     def report_file(self) -> Path:
         """The report, one self-contained page."""
         return self.path / "report.html"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / "metrics.json").exists()
 
     def config(self) -> dict[str, Any]:
         """Everything that was resolved."""
@@ -79,6 +92,43 @@ def finished(runs: Path) -> list[Run]:
     return [Run(path.parent) for path in sorted(runs.glob("*/metrics.json"))]
 
 
+def begun(runs: Path) -> list[Run]:
+    """All runs, finished or not, oldest first."""
+    return [Run(path.parent) for path in sorted(runs.glob("*/config.toml"))]
+
+
+def unfinished(runs: Path, reference: str) -> Run:
+    """A run that was begun and has not finished, by path, by id, by the beginning of its id, or the newest: `latest`.
+
+    Raises:
+        BadRun: there is none, it is finished, or more than one begins like this.
+    """
+    path = Path(reference)
+    if "/" in reference or path.is_dir():
+        return _check_unfinished(Run(path.absolute()))
+    known = begun(runs)
+    waiting = [run for run in known if not run.finished]
+    if reference == "latest":
+        found = waiting[-1:]
+    else:
+        found = [run for run in known if run.id.startswith(reference)]
+        found = [run for run in found if run.id == reference] or found
+    if len(found) == 1:
+        return _check_unfinished(found[0])
+    if found:
+        raise BadRun(f"{len(found)} runs begin with {reference!r}: {', '.join(run.id for run in found)}; give one id")
+    have = f"unfinished: {', '.join(run.id for run in waiting)}" if waiting else "none is unfinished"
+    raise BadRun(f"there is no run {reference!r} to go on with in {runs}; {have}")
+
+
+def _check_unfinished(run: Run) -> Run:
+    if not (run.path / "config.toml").is_file():
+        raise BadRun(f"{run.path} is not a training run (it has no config.toml); see `tintype runs`")
+    if run.finished:
+        raise BadRun(f"run {run.id} has finished; there is nothing to go on with")
+    return run
+
+
 def find(runs: Path, reference: str) -> Run:
     """A run by path, by id, by the beginning of its id, or the newest by the word `latest`.
 
@@ -98,6 +148,6 @@ def find(runs: Path, reference: str) -> Run:
     if found:
         raise BadRun(f"{len(found)} runs begin with {reference!r}: {', '.join(run.id for run in found)}; give one id")
     if (runs / reference).is_dir():
-        raise BadRun(f"run {reference} did not finish training; train it again")
+        raise BadRun(f"run {reference} has not finished; go on with `tintype train --resume {reference}`")
     have = f"the newest is {known[-1].id}" if known else "there is none yet: `tintype train digits` makes one"
     raise BadRun(f"there is no run {reference!r} in {runs}; {have}")

@@ -49,6 +49,11 @@ class Settings:
         """Where folder jobs lie."""
         return self.home / "jobs"
 
+    @property
+    def cache(self) -> Path:
+        """Where decoded pictures that do not fit in memory lie, and data sets that were downloaded."""
+        return self.home / "cache"
+
 
 class Setting(NamedTuple):
     """One row of the table: default as text, reader of the text, what it means."""
@@ -88,7 +93,7 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 
 SETTINGS = {
-    "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`"),
+    "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`, `cache/`"),
     "DEVICE": Setting("auto", _one_of("auto", "cpu"), "`auto` or `cpu`: this version serves on CPUs"),
     "RUNTIME": Setting("onnx", _one_of("onnx"), "`onnx`: this version runs ONNX Runtime"),
     "VARIANT": Setting("auto", _one_of("auto", "fp32"), "`auto` or `fp32`: this version exports fp32"),

@@ -29,13 +29,19 @@ class Parity:
         return {**asdict(self), "batches": list(self.batches)}
 
 
-def prove(pixels: NDArray[np.uint8], expected: NDArray[np.float32], exports: dict[str, Predict]) -> Parity:
-    """Compare every export with the Keras model's answers.
+def prove(
+    pixels: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    exports: dict[str, Predict],
+    original: str = "the Keras model",
+) -> Parity:
+    """Compare every export with the answers of the model that it was made from.
 
     Args:
         pixels: uint8 (N, height, width, channels), decoded by `artifacts.pixels` from encoded pictures.
-        expected: float32 (N, classes), what the Keras model says of them.
+        expected: float32 (N, classes), what that model says of them.
         exports: by name, what runs the exported files.
+        original: that model, in words.
 
     Raises:
         ParityFailed: an export has another shape, differs by more than TOLERANCE, or gives another label.
@@ -45,10 +51,10 @@ def prove(pixels: NDArray[np.uint8], expected: NDArray[np.float32], exports: dic
     worst, differing = 0.0, 0
     for name, predict in exports.items():
         for batch in BATCHES:
-            difference, labels = _compare(name, _in_batches(predict, pixels, batch), expected)
+            difference, labels = _compare(name, _in_batches(predict, pixels, batch), expected, original)
             if not difference <= TOLERANCE or labels:  # `not <=` also refuses NaN
                 raise ParityFailed(
-                    f"{name} differs from the Keras model at batch {batch}: by {difference:.2e} in a probability "
+                    f"{name} differs from {original} at batch {batch}: by {difference:.2e} in a probability "
                     f"(at most {TOLERANCE:.0e} is accepted), in {labels} of {len(pixels)} labels; nothing was published"
                 )
             worst, differing = max(worst, difference), max(differing, labels)
@@ -59,7 +65,7 @@ def _in_batches(predict: Predict, pixels: NDArray[np.uint8], batch: int) -> NDAr
     return np.concatenate([predict(pixels[start : start + batch]) for start in range(0, len(pixels), batch)])
 
 
-def _compare(name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, int]:
+def _compare(name: str, got: NDArray[np.float32], expected: NDArray[np.float32], original: str) -> tuple[float, int]:
     if got.shape != expected.shape:
-        raise ParityFailed(f"{name} answers with shape {got.shape}; the Keras model with {expected.shape}")
+        raise ParityFailed(f"{name} answers with shape {got.shape}; {original} with {expected.shape}")
     return float(np.abs(got - expected).max()), int((got.argmax(1) != expected.argmax(1)).sum())

@@ -17,6 +17,7 @@ OPSET = 17  # what Triton 2.51 and every ONNX Runtime since 1.13 run
 def write_onnx(predict: Any, path: Path) -> None:
     """Convert `predict` (see `to_saved_model.prediction_function`) and write it to `path`."""
     model, _ = tf2onnx.convert.from_function(predict, input_signature=predict.input_signature, opset=OPSET)
+    _keep_constants(model, predict)
     _name_output(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
@@ -30,6 +31,17 @@ def open_onnx(path: Path) -> Any:
         return session.run([OUTPUT], {INPUT: pixels})[0]
 
     return predict
+
+
+def _keep_constants(model: onnx.ModelProto, predict: Any) -> None:
+    """tf2onnx takes tensors that the function holds, such as the mean of a Normalization, for inputs: put them in."""
+    concrete = predict.get_concrete_function()
+    held = {inside.name: outside for outside, inside in concrete.graph.captures}
+    used = {name for node in model.graph.node for name in node.input}
+    for extra in [each for each in model.graph.input if each.name in held]:
+        model.graph.input.remove(extra)
+        if extra.name in used:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(held[extra.name].numpy(), extra.name))
 
 
 def _name_output(model: onnx.ModelProto) -> None:

@@ -1,5 +1,6 @@
 """Keras -> SavedModel, in the layout of a TensorFlow Serving version."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ def prediction_function(model: Any, shape: tuple[int, int, int]) -> Any:
 
 
 def write_saved_model(model: Any, shape: tuple[int, int, int], folder: Path) -> None:
-    """Write `saved_model.pb` and `variables/` into `folder`, with the one signature `serving_default`."""
+    """Write `saved_model.pb` and `variables/` into `folder`, with the one signature `serving_default`.
+
+    Raises:
+        OSError: the disk is full.
+    """
     holder = tf.Module()
     holder.model = model
     holder.predict = prediction_function(model, shape)
-    tf.saved_model.save(holder, str(folder), signatures={SIGNATURE: holder.predict})
+    try:
+        tf.saved_model.save(holder, str(folder), signatures={SIGNATURE: holder.predict})
+    except tf.errors.ResourceExhaustedError as error:  # what TensorFlow makes of a full disk
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
     # A fingerprint of one save, which TensorFlow Serving does not read; the manifest seals the files instead.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
 

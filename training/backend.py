@@ -2,8 +2,16 @@
 
 import importlib
 import os
+from collections.abc import Callable
+from typing import Any
 
 from artifacts.quiet import native_output_hidden
+
+GPUS: dict[str, Callable[[Any], bool]] = {
+    "tensorflow": lambda tensorflow: bool(tensorflow.config.list_physical_devices("GPU")),
+    "jax": lambda jax: any(device.platform == "gpu" for device in jax.devices()),
+    "torch": lambda torch: torch.cuda.is_available(),
+}
 
 
 def load() -> dict[str, str]:
@@ -14,3 +22,12 @@ def load() -> dict[str, str]:
     name = keras.backend.backend()
     library = importlib.import_module(name)
     return {"keras": keras.__version__, "backend": name, "backend_version": library.__version__}
+
+
+def policy(precision: str) -> str:
+    """Keras's name for a recipe's precision; `auto` is mixed_float16 where the loaded backend has a GPU."""
+    if precision != "auto":
+        return precision
+    name = importlib.import_module("keras").backend.backend()
+    with native_output_hidden():
+        return "mixed_float16" if GPUS[name](importlib.import_module(name)) else "float32"

@@ -9,36 +9,55 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from artifacts.errors import WrongUse
+from training import readers
 from training.presets import Preset
-
-Shape = tuple[int, int, int]  # height, width, channels
+from training.readers import Shape
 
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "1cycle", "step")
-LARGEST_SIDE = 1024  # pixels
-AUGMENTATIONS = ("none", "shift", "shift-flip")
+AUGMENTATIONS = ("none", "shift", "shift-flip", "photo")
+CLASS_WEIGHTS = ("none", "balanced")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
+LARGEST_SHARE = 0.45  # two of them leave something to train on
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. None: the data set decides."""
+    """How to train. None: the data set, or the architecture, decides."""
 
     epochs: int
     batch_size: int
     optimizer: str
     learning_rate: float  # with 1cycle, the highest
     schedule: str = "constant"
-    l2: float = 0.0  # added to the loss: l2 · Σ w² over the kernels below the output layer
+    l1: float = 0.0  # added to the loss: l1 · Σ |w| over the kernels below the output layer
+    l2: float = 0.0  # added to the loss: l2 · Σ w² over the same
+    dropout: float | None = None  # instead of the architecture's own
     augment: str = "none"
+    label_smoothing: float = 0.0
+    class_weights: str = "none"  # balanced: each class counts the same, however many pictures it has
+    early_stopping: int = 0  # epochs without a better one after which training stops; 0: never
+    plateau: int = 0  # epochs without a better loss after which the rate falls by √0.1; 0: never
+    precision: str = "float32"  # auto: mixed_float16 where there is a GPU
+    folds: int = 0  # cross-validation before the training itself; 0: none
+    weights: str = "none"  # of the backbone that is fine-tuned: imagenet, none, or a file
+    head_epochs: int = 0  # of `epochs`, in which only the head of a pretrained network is trained
     seed: int = 0
     validation_share: float | None = None
     test_share: float | None = None
     input: Shape | None = None
+    labels: tuple[str, ...] | None = None  # only these classes; None: all there are
+    unreadable_share: float = 0.1  # of the pictures of a folder, which may be skipped
+    memory_mb: int = 4096  # decoded pictures beyond this are kept on the disk
 
     def to_toml(self) -> dict[str, Any]:
         """For config.toml, which knows no null: what is not set is left out."""
-        known = {key: value for key, value in asdict(self).items() if value is not None}
-        return {**known, "input": write_shape(self.input)} if self.input else known
+        written = {
+            **asdict(self),
+            "input": self.input and write_shape(self.input),
+            "labels": self.labels and ",".join(self.labels),
+        }
+        return {key: value for key, value in written.items() if value is not None}
 
 
 def resolve(preset: Preset, overrides: dict[str, str]) -> Recipe:
@@ -77,26 +96,12 @@ def at_input(recipe: Recipe, preset: Preset, native: Shape | None) -> Recipe:
     """
     if recipe.input:
         return recipe
-    designed = read_shape(preset.input)
+    designed = readers.shape(preset.input)
     if native is None:
         return replace(recipe, input=designed)
     if min(native[:2]) >= preset.smallest:
         return replace(recipe, input=native)
     return replace(recipe, input=(*designed[:2], native[2]))
-
-
-def read_shape(text: str) -> Shape:
-    """`28x28x1` -> (28, 28, 1).
-
-    Raises:
-        ValueError: it is none; the text says what would be right.
-    """
-    parts = text.split("x")
-    if len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts):  # noqa: PLR2004
-        height, width, channels = map(int, parts)
-        if channels in (1, 3) and min(height, width) >= 1 and max(height, width) <= LARGEST_SIDE:
-            return height, width, channels
-    raise ValueError(f"height x width x channels such as 32x32x3, sides up to {LARGEST_SIDE}, channels 1 or 3")
 
 
 def write_shape(shape: Shape) -> str:
@@ -109,52 +114,33 @@ def _too_small(preset: Preset, shape: Shape) -> str:
     return f"input must be at least {least} for the preset {preset.name}; received {write_shape(shape)!r}"
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    meaning = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
-
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least or (most is not None and int(text) > most):
-            raise ValueError(meaning)
-        return int(text)
-
-    return read
-
-
-def _number(meaning: str, accept: Callable[[float], bool]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(meaning) from None
-        if not accept(value):
-            raise ValueError(meaning)
-        return value
-
-    return read
-
-
-def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(" or ".join(allowed))
-        return text
-
-    return read
-
-
-_LARGEST_SHARE = 0.45  # two of them leave something to train on
-_share = _number(f"a number above 0 and up to {_LARGEST_SHARE}", lambda value: 0 < value <= _LARGEST_SHARE)
+_share = readers.number(f"a number above 0 and up to {LARGEST_SHARE}", lambda value: 0 < value <= LARGEST_SHARE)
+_penalty = readers.number("a number from 0 to 1", lambda value: 0 <= value <= 1)
+_below_one = readers.number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "epochs": _whole(1),
-    "batch_size": _whole(1),
-    "optimizer": _one_of(OPTIMIZERS),
-    "learning_rate": _number("a number above 0 and up to 10", lambda value: 0 < value <= 10),  # noqa: PLR2004
-    "schedule": _one_of(SCHEDULES),
-    "l2": _number("a number from 0 to 1", lambda value: 0 <= value <= 1),
-    "augment": _one_of(AUGMENTATIONS),
-    "seed": _whole(0, 2**32 - 1),  # what NumPy takes
+    "epochs": readers.whole(1),
+    "batch_size": readers.whole(1),
+    "optimizer": readers.one_of(OPTIMIZERS),
+    "learning_rate": readers.number("a number above 0 and up to 10", lambda value: 0 < value <= 10),  # noqa: PLR2004
+    "schedule": readers.one_of(SCHEDULES),
+    "l1": _penalty,
+    "l2": _penalty,
+    "dropout": _below_one,
+    "augment": readers.one_of(AUGMENTATIONS),
+    "label_smoothing": _below_one,
+    "class_weights": readers.one_of(CLASS_WEIGHTS),
+    "early_stopping": readers.whole(0),
+    "plateau": readers.whole(0),
+    "precision": readers.one_of(PRECISIONS),
+    "folds": readers.number_of_folds,
+    "weights": readers.weights,
+    "head_epochs": readers.whole(0),
+    "seed": readers.whole(0, 2**32 - 1),  # what NumPy takes
     "validation_share": _share,
     "test_share": _share,
-    "input": read_shape,
+    "input": readers.shape,
+    "labels": readers.words,
+    "unreadable_share": _penalty,
+    "memory_mb": readers.whole(0),
 }

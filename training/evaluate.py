@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fit import Examples
+from training.calibration import DIGITS, calibration
+from training.learning.feed import Examples, Feed
 
 BATCH = 256
-DIGITS = 6  # of every figure
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,19 @@ class Evaluation:
 
 
 def evaluate(model: keras.Model, examples: Examples, labels: list[str]) -> Evaluation:
-    """{"accuracy", "loss" (cross-entropy alone), "per_class", "confusion_matrix" (rows true, columns predicted)}."""
+    """Judge the model on examples that it has not learnt from."""
+    return judge(model.predict(Feed(examples, BATCH), verbose=0), examples.true, labels)
+
+
+def judge(probabilities: NDArray[np.float32], true: NDArray[np.int64], labels: list[str]) -> Evaluation:
+    """Judge probabilities, (N, classes), by the true classes, (N,).
+
+    The metrics: {"accuracy", "loss" (cross-entropy alone), "per_class", "confusion_matrix" (rows true, columns
+    predicted), "calibration" (see `training.calibration`)}.
+    """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    probabilities = model.predict(examples.pixels, batch_size=BATCH, verbose=0)
-    true, predicted = examples.classes, probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     numbers = range(len(labels))
     columns = precision_recall_fscore_support(true, predicted, labels=numbers, zero_division=0.0)
     metrics = {
@@ -34,6 +42,7 @@ def evaluate(model: keras.Model, examples: Examples, labels: list[str]) -> Evalu
         "loss": round(_cross_entropy(probabilities, true), DIGITS),
         "per_class": {label: _row(*row) for label, *row in zip(labels, *columns, strict=True)},
         "confusion_matrix": confusion_matrix(true, predicted, labels=numbers).tolist(),
+        "calibration": calibration(probabilities, true),
     }
     return Evaluation(probabilities, metrics)
 

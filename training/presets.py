@@ -1,7 +1,8 @@
 """The presets: which there are, and what each one's TOML says.
 
 model        a name in `training.models.MODELS`
-parameters   of that model at `input` and 10 classes; a test counts them
+parameters   of that model at `input` and `classes` classes; a test counts them
+classes      that it was designed for: 10, where nothing is said
 input        height x width x channels it was designed for; folders of pictures are brought to it
 smallest     least height and width that the model accepts
 data         what it was designed for          expected   the score, and where it comes from
@@ -17,8 +18,13 @@ from typing import Any
 from artifacts.errors import WrongUse
 
 FOLDER = Path(__file__).parent / "presets"
-DEFAULTS = {"digits": "digits", "mnist": "cnn-stride2-bn"}
-FOLDER_DEFAULT = "resnet20v1"
+DEFAULTS = {
+    "digits": "digits",
+    "mnist": "cnn-stride2-bn",
+    "fashion_mnist": "cnn-stride2-bn",
+    "crosses_noughts": "crosses-noughts",
+}
+FOLDER_DEFAULT = "resnet20v1-fast"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Preset:
     data: str
     expected: str
     recipe: dict[str, Any]
+    classes: int = 10
 
 
 def read(name: str) -> Preset:

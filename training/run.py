@@ -1,34 +1,33 @@
 """The story of a training: pictures and a preset in, `runs/<id>/` out."""
 
-import csv
-import io
+import json
 import os
 import platform
-import sys
+import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tomli_w
-from tqdm import tqdm
 
 from artifacts import files
-from artifacts.errors import BadData
+from artifacts.errors import BadRun, TintypeError
 from artifacts.pictures import Pictures, representative
-from artifacts.run import Run, new_id
-from artifacts.store import check_name
-from training import backend, presets, split
-from training.config import Recipe, Shape, at_input, resolve, write_shape
-from training.data import NAMED, load, model_name
-from training.dataset import Data
+from artifacts.run import Run, new_id, unfinished
+from training import backend, order
+from training.config import Recipe
+from training.data import split
+from training.data.dataset import Data
+from training.narration import announce, say
+from training.order import HELD_OUT, Order
 
 if TYPE_CHECKING:
-    from training.report import Story
+    import keras
 
-HELD_OUT = 16  # pictures that the parity gate asks for at least
-SHOWN = 5  # of the pictures that were left out
+    from training.report.page import Story
 
 
 def train(  # noqa: PLR0913 - what the command line gives
@@ -36,119 +35,184 @@ def train(  # noqa: PLR0913 - what the command line gives
     preset: str | None = None,
     *,
     runs: Path,
+    cache: Path,
     name: str | None = None,
     data_dir: Path | None = None,
     overrides: dict[str, str] | None = None,
+    find_rate: bool = False,
 ) -> Run:
     """Train a model.
 
     Args:
-        data: `digits`, `mnist`, or a folder of pictures.
+        data: one of `training.data.sources.NAMED`, or a folder of pictures.
         preset: which model, and how; without it, the one for this data.
         runs: the folder in which the run's own is made.
+        cache: the folder for decoded pictures that do not fit in memory, and for downloads.
         name: of the model; without it, the data's.
         data_dir: local copies of the data set's files.
         overrides: of the preset's recipe, as text: {"epochs": "3"}.
+        find_rate: look for a learning rate first, and train with it.
 
     Raises:
         WrongUse: a preset, key, value or name that does not exist or makes no sense.
         BadData: the pictures are missing, damaged, or cannot be trained on.
         TintypeError: the training diverged.
     """
-    started = time.perf_counter()
-    chosen = presets.read(preset or presets.default(data))
-    wanted = resolve(chosen, overrides or {})
-    name = check_name(name or model_name(data))
-    pictures = load(data, partial(_at_input, wanted, chosen), data_dir)
-    if len(pictures.files) < HELD_OUT:
-        raise BadData(f"{data} has {len(pictures.files)} readable pictures; at least {HELD_OUT} are needed")
-    recipe, labels = pictures.recipe, pictures.labels
-    divided = split.divide(pictures)
-    _announce(pictures, divided, chosen.name)
-
-    _say("loading Keras")
+    asked = order.fresh(data, preset, name, data_dir, overrides or {})
+    pictures, divided = asked.read(cache)
+    announce(pictures, divided, asked.preset.name)
+    say("loading Keras")
     versions = backend.load()  # Keras takes seconds: whatever a person can have got wrong has been said by now
+    recipe = replace(pictures.recipe, precision=backend.policy(pictures.recipe.precision))
+    pictures = replace(pictures, recipe=recipe)
+    model = build(asked.preset.model, recipe, len(pictures.labels))
+    run = Run(runs / new_id(asked.name))
+    run.path.mkdir(parents=True)
+    try:
+        if find_rate:
+            pictures = _with_found_rate(asked, pictures, divided, run)
+        _write_beginning(run, asked.config(pictures, versions["backend"]), pictures, divided)
+        say(f"run {run.id}; should it be killed: tintype train --resume {run.id}")
+        return _carry_out(run, asked, pictures, divided, versions, model)
+    except TintypeError:  # it diverged: there is nothing to go on with
+        shutil.rmtree(run.path)
+        raise
+
+
+def resume(reference: str, *, runs: Path, cache: Path) -> Run:
+    """Go on with a training that was killed; on a CPU it ends with the weights of one that was not.
+
+    Args:
+        reference: path, id, beginning of an id, or `latest`, of a run that has not finished.
+        runs: the folder in which it is.
+        cache: as in `train`.
+
+    Raises:
+        BadRun: there is none, it is damaged, or its pictures have changed.
+        Busy: it is being trained right now.
+    """
+    run = unfinished(runs, reference)
+    asked = order.of_run(run)
+    pictures, divided = asked.read(cache)
+    if json.loads(split.write(pictures, divided))["digest"] != run.data_digest():
+        raise BadRun(f"the pictures of {asked.data} are no longer those that {run.id} was begun with; train anew")
+    announce(pictures, divided, asked.preset.name)
+    say("loading Keras")
+    versions = backend.load()
+    recipe = pictures.recipe
+    if run.checkpoint_file.exists():  # it holds all weights: a file of pretrained ones need not be there any more
+        recipe = replace(recipe, weights="none")
+    model = build(asked.preset.model, recipe, len(pictures.labels))
+    return _carry_out(run, asked, pictures, divided, versions, model)
+
+
+def build(name: str, recipe: Recipe, classes: int) -> "keras.Model":
+    """The network `name` with fresh weights, computing in the recipe's precision."""
+    import keras
+
     from training import models
-    from training.evaluate import evaluate
-    from training.fit import Examples, fit
-    from training.report import Story
+    from training.models.regularization import Regularization
 
-    examples = {part: Examples(pictures.pixels[rows], pictures.classes[rows]) for part, rows in divided.items()}
-    model = models.build(chosen.model, recipe.input, len(labels), l2=recipe.l2, seed=recipe.seed)
-    fitted = fit(model, examples["train"], examples["validation"], recipe)
-    _say(f"kept: epoch {fitted.best_epoch} of {recipe.epochs}, the best on validation")
-    judged = {part: evaluate(model, examples[part], labels) for part in ("validation", "test")}
-
-    run = Run(runs / new_id(name))
-    about = {"name": name, **_source(data, data_dir), "preset": chosen.name, "model": chosen.model}
-    shares = {f"{part}_share": share for part, share in split.cut_shares(pictures).items()}
-    config = {**about, "backend": versions["backend"], **recipe.to_toml(), **shares}
-    story = Story(run.id, config, pictures, divided, model, fitted, judged["validation"], judged["test"])
-    _write(run, story, _environment(versions, started, fitted.seconds))
-    return run
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        return models.build(
+            name,
+            recipe.input,
+            classes,
+            regularization=Regularization(recipe.l1, recipe.l2, recipe.dropout),
+            weights=recipe.weights,
+            seed=recipe.seed,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def held_out(pictures: Data, divided: split.Split) -> Pictures:
+def held_out(data: Data, divided: split.Split) -> Pictures:
     """Encoded pictures of the test part; where that has fewer than HELD_OUT, of validation and train too."""
     positions = divided["test"]
     for part in ("validation", "train"):
         if len(positions) < HELD_OUT:
             positions = np.concatenate([positions, divided[part]])
-    sizes = np.array([len(pictures.encode(position)) for position in positions])
-    kept = positions[representative(pictures.classes[positions], sizes)]
-    encoded = [pictures.encode(position) for position in kept]
-    return Pictures(encoded, [pictures.files[position] for position in kept], pictures.classes[kept])
+    sizes = np.array([len(data.encode(position)) for position in positions])
+    kept = positions[representative(data.classes[positions], sizes)]
+    encoded = [data.encode(position) for position in kept]
+    return Pictures(encoded, [data.files[position] for position in kept], data.classes[kept])
 
 
-def _announce(pictures: Data, divided: split.Split, preset: str) -> None:
-    """Say what is about to be done, and what is left out."""
-    recipe = pictures.recipe
-    parts = ", ".join(f"{len(rows):,} {part}" for part, rows in divided.items())
-    size = write_shape(recipe.input)
-    _say(f"{len(pictures.files):,} pictures of {len(pictures.labels)} classes: {parts}; as {size}")
-    _say(f"preset {preset}: epochs {recipe.epochs}, batches of {recipe.batch_size}, {recipe.optimizer}")
-    for left_out in pictures.skipped[:SHOWN]:
-        _say(f"left out: {left_out['file']}: {left_out['reason']}")
-    if len(pictures.skipped) > SHOWN:
-        _say(f"left out: {len(pictures.skipped) - SHOWN} more, all listed in split.json")
+def _carry_out(  # noqa: PLR0913, PLR0917 - what a training needs
+    run: Run, asked: Order, data: Data, divided: split.Split, versions: dict[str, str], model: "keras.Model"
+) -> Run:
+    from training.evaluate import evaluate
+    from training.learning import finder
+    from training.learning.feed import Examples
+    from training.learning.fit import fit
+    from training.learning.folds import cross_validate
+    from training.report.page import Story
+
+    started = time.perf_counter()
+    recipe, network = data.recipe, asked.preset.model
+    fresh = partial(build, network, recipe, len(data.labels))
+    examples = {part: Examples(data.pixels, data.classes, rows) for part, rows in divided.items()}
+    with files.locked(run.path, wait=False, busy=f"{run.id} is being trained by another process; wait for it"):
+        known = np.union1d(divided["train"], divided["validation"])
+        folds = cross_validate(fresh, data, known, run.path) if recipe.folds else []
+        model = fresh() if folds else model
+        told = fit(model, examples["train"], examples["validation"], recipe, run=run)
+        say(f"kept: epoch {told.best_epoch} of {recipe.epochs}, the best on validation")
+        if recipe.precision != "float32":
+            model = _in_float32(network, recipe, model)
+        judged = {part: evaluate(model, examples[part], data.labels) for part in ("validation", "test")}
+        story = Story(
+            run_id=run.id, config=run.config(), data=data, split=divided, model=model, fit=told,
+            validation=judged["validation"], test=judged["test"], folds=folds, finder=finder.read(run.path),
+            environment=_environment(versions, started, told.seconds),
+        )  # fmt: skip
+        say("writing the report")
+        _write_end(run, story)
+        run.checkpoint_file.unlink(missing_ok=True)
+    return run
 
 
-def _say(sentence: str) -> None:
-    tqdm.write(sentence, file=sys.stderr)
+def _in_float32(network: str, recipe: Recipe, trained: "keras.Model") -> "keras.Model":
+    """The same network in full precision: what is saved and judged is what will be exported."""
+    model = build(network, replace(recipe, precision="float32", weights="none"), trained.output_shape[-1])
+    model.set_weights(trained.get_weights())
+    return model
 
 
-def _at_input(wanted: Recipe, preset: presets.Preset, native: Shape | None) -> Recipe:
-    """As `config.at_input`; a person is told when pictures are enlarged unasked."""
-    decided = at_input(wanted, preset, native)
-    if native and not wanted.input and decided.input != native:
-        came, goes = write_shape(native), write_shape(decided.input)
-        least = f"{preset.smallest}x{preset.smallest}"
-        sentence = f"pictures of {came} are enlarged to {goes}: the preset {preset.name} needs at least {least}"
-        _say(sentence)
-    return decided
+def _with_found_rate(asked: Order, data: Data, divided: split.Split, run: Run) -> Data:
+    from training.learning import finder
+    from training.learning.feed import Examples
+
+    examples = Examples(data.pixels, data.classes, divided["train"])
+    found = finder.find(build(asked.preset.model, data.recipe, len(data.labels)), examples, data.recipe)
+    finder.write(run.path, found)
+    say(f"learning rate {found.suggestion:g}: a tenth of the one at which the loss was lowest")
+    return replace(data, recipe=replace(data.recipe, learning_rate=found.suggestion))
 
 
-def _write(run: Run, story: "Story", environment: dict[str, Any]) -> None:
+def _write_beginning(run: Run, config: dict[str, Any], data: Data, divided: split.Split) -> None:
+    """What a resume needs; config.toml last, since it says that there is something to resume."""
+    files.write_json(run.path / "labels.json", data.labels)
+    files.write_atomic(run.path / "split.json", split.write(data, divided))
+    files.write_atomic(run.path / "config.toml", tomli_w.dumps(config))
+
+
+def _write_end(run: Run, story: "Story") -> None:
     """Everything that a run leaves behind; metrics.json last, since it says that the run is whole."""
-    from training.report import render
+    from training.learning.callbacks import table
+    from training.report.page import render
 
-    run.path.mkdir(parents=True)
     story.model.save(run.model_file)
     held_out(story.data, story.split).save(run.pictures_file)
-    files.write_atomic(run.path / "config.toml", tomli_w.dumps(story.config))
-    files.write_json(run.path / "labels.json", story.data.labels)
-    files.write_atomic(run.path / "split.json", split.write(story.data, story.split))
-    files.write_atomic(run.path / "history.csv", _table(story.fit.history))
+    files.write_atomic(run.path / "history.csv", table(story.fit.history))
     files.write_atomic(run.report_file, render(story))
-    files.write_json(run.path / "environment.json", environment)
+    files.write_json(run.path / "environment.json", story.environment)
     files.fsync(run.model_file)
-    metrics = {"validation": story.validation.metrics, "test": story.test.metrics}
+    folds = {"cross_validation": {"accuracy": story.folds}} if story.folds else {}
+    metrics = {"validation": story.validation.metrics, "test": story.test.metrics, **folds}
     files.write_json(run.path / "metrics.json", metrics)
-
-
-def _source(data: str, data_dir: Path | None) -> dict[str, str]:
-    local = {"data_dir": str(data_dir.resolve())} if data_dir else {}
-    return {"data": data if data in NAMED else str(Path(data).resolve()), **local}
 
 
 def _environment(versions: dict[str, str], started: float, training_seconds: float) -> dict[str, Any]:
@@ -161,11 +225,3 @@ def _environment(versions: dict[str, str], started: float, training_seconds: flo
         "wall_seconds": round(time.perf_counter() - started, 3),
         "training_seconds": round(training_seconds, 3),
     }
-
-
-def _table(history: list[dict[str, float]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, history[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
-    return out.getvalue()

@@ -20,6 +20,7 @@ CODES = {  # promised to every program that reads them: an entry may be added an
     "PictureTooLarge": ("picture_too_large", 413),
     "BadData": ("bad_data", 500),
     "BadRun": ("bad_run", 500),
+    "BadModel": ("bad_model", 500),
     "BadBundle": ("bad_bundle", 503),
     "ParityFailed": ("parity_failed", 500),
     "UnknownModel": ("unknown_model", 404),

@@ -11,7 +11,8 @@ from artifacts import pixels
 from artifacts.errors import WrongUse
 from artifacts.pictures import Pictures
 from artifacts.run import finished
-from training.run import train
+from training.report.page import MISTAKES
+from training.run import train as train_with_cache
 
 PAPERS = {
     "config.toml",
@@ -23,7 +24,12 @@ PAPERS = {
     "pictures.npz",
     "report.html",
     "split.json",
+    "tensorboard",
 }
+
+
+def train(*arguments, runs, **more):
+    return train_with_cache(*arguments, runs=runs, cache=runs.parent / "cache", **more)
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +107,36 @@ def test_the_environment_is_recorded(digits):
 
 def test_the_report_is_one_page_with_its_plots_and_no_address(digits):
     page = digits.report_file.read_text()
-    assert page.count("<svg") == 3
-    for title in ("Accuracy", "Loss", "Learning rate", "Confusion matrix", "Worst mistakes", "Architecture"):
-        assert title in page
+    assert page.count("<svg") == 3 + 1 + 3  # learning, calibration, activations
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert sections == [
+        "verdict", "learning", "answers", "mistakes", "augmentation", "activations", "architecture", "maps", "data",
+        "configuration",
+    ]  # fmt: skip
+    assert len(page) < 3_000_000
     assert "http" not in page
     assert not re.search(r"<script|<link|@import|url\((?!#)|src=\"(?!data:)|href=\"(?!#)", page)
-    assert f"{digits.metrics()['test']['accuracy'] * 100:.2f} %" in page
+    assert f"{digits.metrics()['test']['accuracy'] * 100:.2f}<small> %" in page
 
 
 def test_the_worst_mistakes_are_shown(digits):
     matrix = np.array(digits.metrics()["test"]["confusion_matrix"])
     mistakes = matrix.sum() - np.trace(matrix)
-    assert digits.report_file.read_text().count('<img src="data:image/png;base64,') == min(12, mistakes)
+    shown = digits.report_file.read_text().partition('<section id="mistakes">')[2].partition("</section>")[0]
+    assert shown.count('src="data:image/png;base64,') == min(MISTAKES, mistakes)
+
+
+def test_a_good_training_is_told_to_be_good(digits):
+    page = digits.report_file.read_text()
+    assert '<div class="big good">' in page
+    assert "It failed to train" not in page
+    assert "It overfits" not in page
+
+
+def test_the_calibration_is_among_the_metrics(digits):
+    told = digits.metrics()["test"]["calibration"]
+    assert 0 <= told["ece"] < 0.1
+    assert sum(each["count"] for each in told["bins"]) == sum(map(sum, digits.metrics()["test"]["confusion_matrix"]))
 
 
 def test_the_same_seed_gives_the_same_run(runs):

@@ -48,7 +48,7 @@ def test_an_ambiguous_beginning_is_refused_and_its_runs_named(home):
 
 
 def test_an_unfinished_run_is_said_to_be_unfinished(home):
-    with pytest.raises(BadRun, match="did not finish training"):
+    with pytest.raises(BadRun, match="has not finished; go on with `tintype train --resume 20260103-120000-cnn-3d3d`"):
         runs.find(home, "20260103-120000-cnn-3d3d")
     with pytest.raises(BadRun, match="not a finished training run"):
         runs.find(home, str(home / "20260103-120000-cnn-3d3d"))
@@ -86,3 +86,33 @@ def test_a_run_reads_what_training_wrote(home):
         "pictures.npz",
         "report.html",
     }
+
+
+@pytest.fixture
+def waiting(home):
+    """Two runs that were begun and have not finished, one that has."""
+    for name in ("20260102-130000-mlp-2c2c", "20260103-120000-cnn-3d3d", "20260104-120000-cnn-4e4e"):
+        (home / name).mkdir(exist_ok=True)
+        (home / name / "config.toml").write_text('name = "cnn"')
+    return home
+
+
+@pytest.mark.parametrize(("reference", "suffix"), [("latest", "4e4e"), ("20260103", "3d3d")])
+def test_a_run_to_go_on_with_is_found(waiting, reference, suffix):
+    assert runs.unfinished(waiting, reference).id.endswith(suffix)
+    assert runs.unfinished(waiting, str(waiting / "20260103-120000-cnn-3d3d")).id.endswith("3d3d")
+
+
+def test_a_run_that_cannot_be_gone_on_with_is_refused(waiting):
+    with pytest.raises(BadRun, match="has finished; there is nothing to go on with"):
+        runs.unfinished(waiting, "20260102-130000-mlp-2c2c")
+    with pytest.raises(BadRun, match=r"there is no run '1999' to go on with .*; unfinished: .*3d3d, .*4e4e"):
+        runs.unfinished(waiting, "1999")
+    with pytest.raises(BadRun, match=r"2 runs begin with '2026010[0-9]*'|runs begin with '2026010'"):
+        runs.unfinished(waiting, "2026010")
+
+
+def test_begun_runs_are_listed_finished_or_not(waiting):
+    assert [(run.id[-4:], run.finished) for run in runs.begun(waiting)] == [
+        ("2c2c", True), ("3d3d", False), ("4e4e", False),
+    ]  # fmt: skip

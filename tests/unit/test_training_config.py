@@ -4,7 +4,7 @@ import re
 import pytest
 
 from artifacts.errors import WrongUse
-from training import config, presets
+from training import config, presets, readers
 
 CNN = presets.read("cnn")
 
@@ -23,7 +23,7 @@ def test_every_preset_resolves(name):
     preset = presets.read(name)
     recipe = config.resolve(preset, {})
     assert recipe.input is None
-    assert min(config.read_shape(preset.input)[:2]) >= preset.smallest
+    assert min(readers.shape(preset.input)[:2]) >= preset.smallest
 
 
 def test_overrides_are_read_by_the_type_of_their_field():
@@ -31,7 +31,7 @@ def test_overrides_are_read_by_the_type_of_their_field():
         CNN, {"epochs": "3", "learning_rate": "2e-3", "schedule": "1cycle", "input": "20x24x3", "test_share": "0.25"}
     )
     assert (recipe.epochs, recipe.learning_rate, recipe.schedule) == (3, 0.002, "1cycle")
-    assert (recipe.input, recipe.test_share, recipe.validation_share) == ((20, 24, 3), 0.25, None)
+    assert (recipe.input, recipe.test_share, recipe.validation_share) == ((20, 24, 3), 0.25, 0.05)
     assert recipe.batch_size == 128
 
 
@@ -50,10 +50,19 @@ def test_an_unknown_key_names_the_nearest():
         ("seed", "4294967296", "seed must be a whole number from 0 to 4294967295; received '4294967296'"),
         ("learning_rate", "0", "learning_rate must be a number above 0 and up to 10; received '0'"),
         ("learning_rate", "nan", "learning_rate must be a number above 0 and up to 10; received 'nan'"),
+        ("l1", "2", "l1 must be a number from 0 to 1; received '2'"),
+        ("dropout", "1", "dropout must be a number from 0 to below 1; received '1'"),
+        ("label_smoothing", "-0.1", "label_smoothing must be a number from 0 to below 1; received '-0.1'"),
+        ("class_weights", "even", "class_weights must be none or balanced; received 'even'"),
+        ("precision", "half", "precision must be float32 or mixed_float16 or mixed_bfloat16 or auto; received 'half'"),
+        ("folds", "1", "folds must be 0 (no cross-validation), or a whole number of at least 2; received '1'"),
+        ("weights", "best.pt", "weights must be imagenet, none, or a file of weights that ends in .weights.h5"),
+        ("labels", "3", "labels must be two or more different labels, separated by commas, such as 3,7; received '3'"),
+        ("labels", "3,3", "labels must be two or more different labels"),
         ("l2", "-1", "l2 must be a number from 0 to 1; received '-1'"),
         ("optimizer", "adm", "optimizer must be adam or rmsprop or sgd; received 'adm'"),
         ("schedule", "cosine", "schedule must be constant or 1cycle or step; received 'cosine'"),
-        ("augment", "mixup", "augment must be none or shift or shift-flip; received 'mixup'"),
+        ("augment", "mixup", "augment must be none or shift or shift-flip or photo; received 'mixup'"),
         ("validation_share", "0.9", "validation_share must be a number above 0 and up to 0.45; received '0.9'"),
         ("input", "28", "input must be height x width x channels such as 32x32x3"),
         ("input", "28x28x2", "input must be height x width x channels such as 32x32x3"),

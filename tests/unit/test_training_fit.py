@@ -1,12 +1,18 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
-from artifacts.errors import TintypeError
+from artifacts.errors import BadRun, TintypeError
+from artifacts.run import Run
 from training import config, models, presets
 from training.evaluate import evaluate
-from training.fit import Examples, fit
-from training.schedules import MOMENTUM_HIGH, schedule
+from training.learning import checkpoint
+from training.learning.feed import Examples
+from training.learning.fit import fit
+from training.learning.schedules import paces
+from training.models.regularization import Regularization
 
 SHAPE = (16, 16, 1)
 
@@ -16,16 +22,21 @@ def examples(count, seed):
     rng = np.random.default_rng(seed)
     classes = rng.integers(0, 2, count)
     noise = rng.normal(110 + 35 * classes, 60)[:, None, None, None] + rng.normal(0, 20, (count, *SHAPE))
-    return Examples(noise.clip(0, 255).astype(np.uint8), classes)
+    return Examples(noise.clip(0, 255).astype(np.uint8), classes, np.arange(count))
 
 
 TRAIN, VALIDATION = examples(96, 0), examples(48, 1)
 
 
-def trained(preset="cnn-stride2-bn", **overrides):
+def prepared(preset="cnn-stride2-bn", **overrides):
     read = presets.read(preset)
     recipe = config.resolve(read, {"epochs": "3", "batch_size": "32", **overrides})
-    model = models.build(read.model, SHAPE, 2, l2=recipe.l2, seed=recipe.seed)
+    regularization = Regularization(recipe.l1, recipe.l2, recipe.dropout)
+    return models.build(read.model, SHAPE, 2, regularization=regularization, seed=recipe.seed), recipe
+
+
+def trained(preset="cnn-stride2-bn", **overrides):
+    model, recipe = prepared(preset, **overrides)
     return model, fit(model, TRAIN, VALIDATION, recipe), recipe
 
 
@@ -53,35 +64,8 @@ def test_the_history_has_a_row_an_epoch():
 
 def test_every_batch_gets_the_rate_of_its_schedule():
     _, told, recipe = trained()
-    pace = schedule(recipe, 3)
-    assert told.rates == [pace(batch).rate for batch in range(9)]
-
-
-def test_a_compiled_graph_sees_a_changed_beta_1():
-    """What 1cycle relies on: the same gradients, another beta_1 from the second batch on, other weights."""
-    ends = []
-    for later in (0.5, 0.9):
-        model = models.build("mlp-32", SHAPE, 2, l2=0.0, seed=0)
-        optimizer = keras.optimizers.Adam(0.01)
-        optimizer.beta_1 = momentum = keras.Variable(0.9, trainable=False, name="beta_1")
-        model.compile(optimizer, "sparse_categorical_crossentropy")
-        model.train_on_batch(TRAIN.pixels[:8], TRAIN.classes[:8])
-        momentum.assign(later)
-        model.train_on_batch(TRAIN.pixels[8:16], TRAIN.classes[8:16])
-        ends.append(model.get_weights()[0])
-    assert not np.array_equal(*ends)
-
-
-@pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
-@pytest.mark.parametrize("name", config.SCHEDULES)
-def test_every_optimizer_follows_every_schedule(optimizer, name):
-    _, told, _ = trained("mlp-32", optimizer=optimizer, schedule=name, epochs="1")
-    assert len(told.history) == 1
-
-
-def test_the_cycle_ends_at_high_momentum():
-    _, _, recipe = trained()
-    assert schedule(recipe, 3)(8).momentum == pytest.approx(MOMENTUM_HIGH)
+    assert told.rates == paces(recipe.schedule, recipe.learning_rate, 3, 3).rates.tolist()
+    assert len(told.momenta) == 9
 
 
 DIVERGING = {"optimizer": "sgd", "learning_rate": "10", "l2": "1"}
@@ -125,3 +109,117 @@ def test_the_figures_are_those_of_the_predictions():
         assert row["precision"] == pytest.approx(right / max(1, matrix[:, number].sum()), abs=1e-6)
     given = judged.probabilities[np.arange(48), VALIDATION.classes]
     assert metrics["loss"] == pytest.approx(-np.log(given).mean(), abs=1e-4)
+
+
+def test_early_stopping_ends_the_training_and_says_why():
+    _, told, _ = trained("mlp-32", epochs="60", early_stopping="3")
+    assert len(told.history) == told.best_epoch + 3 < 60
+    assert told.stopped == f"no epoch was better than epoch {told.best_epoch} for 3 epochs"
+    assert len(told.rates) == 3 * len(told.history)
+
+
+def test_a_plateau_lowers_the_rate():
+    _, told, _ = trained("mlp-32", epochs="40", plateau="2", learning_rate="0.05")
+    rates = [row["learning_rate"] for row in told.history]
+    assert rates[0] == 0.05
+    assert min(rates) < 0.05 * 0.4
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"label_smoothing": "0.2"}, {"class_weights": "balanced"}, {"l1": "0.001"}, {"dropout": "0.5"}]
+)
+def test_what_the_recipe_asks_against_overfitting_changes_the_training(overrides):
+    lopsided = dataclasses.replace(TRAIN, rows=np.concatenate([np.flatnonzero(TRAIN.classes == 0), [3, 5, 8, 9]]))
+    preset = "mlp-512" if "dropout" in overrides else "mlp-32"
+    ends = []
+    for asked in ({}, overrides):
+        model, recipe = prepared(preset, epochs="2", **asked)
+        fit(model, lopsided, VALIDATION, recipe)
+        ends.append(model.get_weights()[0])
+    assert not np.allclose(*ends)
+
+
+def test_an_imbalanced_class_is_learnt_with_balanced_weights():
+    """Nine of ten pictures are dark: without weights the rare class is given up first."""
+    rows = np.concatenate([np.flatnonzero(TRAIN.classes == 0), np.flatnonzero(TRAIN.classes == 1)[:5]])
+    recalls = []
+    for weights in ("none", "balanced"):
+        model, recipe = prepared("mlp-32", epochs="12", batch_size="4", class_weights=weights)
+        fit(model, dataclasses.replace(TRAIN, rows=rows), VALIDATION, recipe)
+        recalls.append(evaluate(model, VALIDATION, ["dark", "light"]).metrics["per_class"]["light"]["recall"])
+    assert recalls[1] > recalls[0]
+
+
+def test_mixed_precision_trains_in_half_and_keeps_weights_whole():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, recipe = prepared()
+    finally:
+        keras.config.set_dtype_policy(before)
+    told = fit(model, TRAIN, VALIDATION, recipe)
+    assert len(told.history) == 3
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+def test_a_resume_ends_with_the_weights_of_an_unbroken_training(tmp_path, monkeypatch):
+    """Dropout, augmentation, BN, a cycled momentum: all that has a state of its own."""
+    changed = {"epochs": "4", "augment": "shift-flip", "plateau": "1", "label_smoothing": "0.1"}
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0)
+    whole, recipe = prepared(**changed)
+    expected = fit(whole, TRAIN, VALIDATION, recipe)
+    broken, _ = prepared(**changed)
+    run = Run(tmp_path)
+    write = checkpoint.write
+
+    def write_and_die(path, state, model):
+        write(path, state, model)
+        if state.epoch == 2:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "write", write_and_die)
+    with pytest.raises(Killed):
+        fit(broken, TRAIN, VALIDATION, recipe, run=run)
+    keras.utils.set_random_seed(99)
+    resumed, _ = prepared(**changed)
+    told = fit(resumed, TRAIN, VALIDATION, recipe, run=run)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    drop = {"seconds"}
+    for one, other in zip(expected.history, told.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in drop} == {k: v for k, v in other.items() if k not in drop}
+    unnamed = [dataclasses.replace(each.activations, layers=[]) for each in (told, expected)]  # names count on
+    assert unnamed[0] == unnamed[1]
+    assert told.best_epoch == expected.best_epoch
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and then nothing"])
+def test_a_damaged_checkpoint_is_said_to_be_one(tmp_path, damage):
+    model, recipe = prepared("mlp-32")
+    Run(tmp_path).checkpoint_file.write_bytes(damage)
+    with pytest.raises(BadRun, match="is not a checkpoint"):
+        fit(model, TRAIN, VALIDATION, recipe, run=Run(tmp_path))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    model, recipe = prepared("mlp-32", epochs="1")
+    fit(model, TRAIN, VALIDATION, recipe, run=Run(tmp_path))
+    other, recipe = prepared("cnn-stride2-bn", epochs="2")
+    with pytest.raises(BadRun, match="of another network"):
+        fit(other, TRAIN, VALIDATION, recipe, run=Run(tmp_path))
+
+
+def test_events_and_history_are_written_while_it_trains(tmp_path):
+    model, recipe = prepared("mlp-32", epochs="2")
+    fit(model, TRAIN, VALIDATION, recipe, run=Run(tmp_path))
+    assert (tmp_path / "history.csv").read_text().count("\n") == 3
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for tag in (b"train/loss", b"train/accuracy", b"validation/loss", b"validation/accuracy", b"learning_rate"):
+        assert content.count(tag) == 2

@@ -8,28 +8,41 @@ from functools import partial
 import keras
 from keras import layers
 
-from training.config import Shape
+from training.models import parts
+from training.models.regularization import Regularization
+from training.readers import Shape
 
 
-def mlp(shape: Shape, classes: int, l2: float = 0.0, *, hidden: tuple[int, ...]) -> keras.Model:
-    """Flatten, then a dense ReLU layer for each width in `hidden`, then softmax.
+def mlp(
+    shape: Shape,
+    classes: int,
+    regularization: Regularization,
+    *,
+    hidden: tuple[int, ...],
+    dropout: tuple[float, ...],
+) -> keras.Model:
+    """Flatten, then a dense ReLU layer and dropout for each width in `hidden`, then softmax.
 
     Args:
         shape: of the input, (height, width, channels).
         classes: width of the output.
-        l2: factor of the squared kernels in the loss.
+        regularization: of the hidden layers.
         hidden: widths of the hidden layers, from the input on.
+        dropout: share that is dropped after each of them.
 
     Returns:
         uint8 (N, height, width, channels) -> float32 (N, classes).
     """
-    picture = keras.Input(shape, dtype="uint8", name="image")
-    x = layers.Flatten()(layers.Rescaling(1 / 255)(picture))
-    for width in hidden:
-        x = layers.Dense(width, activation="relu", kernel_regularizer=keras.regularizers.L2(l2) if l2 else None)(x)
-    return keras.Model(picture, layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x))
+    image = parts.picture(shape)
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(image))
+    for width, share in zip(hidden, dropout, strict=True):
+        x = layers.Dense(width, activation="relu", kernel_regularizer=regularization.kernel())(x)
+        x = parts.drop(x, regularization.drop(share))
+    return keras.Model(image, parts.softmax(x, classes))
 
 
 MODELS = {
-    "mlp-32": partial(mlp, hidden=(32,)),
+    "mlp-32": partial(mlp, hidden=(32,), dropout=(0.0,)),
+    "mlp-512": partial(mlp, hidden=(512,), dropout=(0.2,)),
+    "mlp-256-128": partial(mlp, hidden=(256, 128), dropout=(0.4, 0.3)),
 }

@@ -1,0 +1,1 @@
+"""Models from and for elsewhere: Keras files, the older HDF5 among them."""

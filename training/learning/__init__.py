@@ -1,0 +1,1 @@
+"""Examples and a recipe in, the best weights out."""

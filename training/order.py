@@ -1,0 +1,103 @@
+"""What a person asked to be trained: from the command line, or from the config.toml of a run that is to go on."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artifacts.errors import BadData, BadRun, WrongUse
+from artifacts.run import Run
+from artifacts.store import check_name
+from training import presets
+from training.config import READERS, Recipe, at_input, resolve, write_shape
+from training.data import split
+from training.data.dataset import Data
+from training.data.sources import NAMED, load, model_name
+from training.narration import say
+from training.readers import Shape
+
+HELD_OUT = 16  # pictures that the parity gate asks for at least
+FEWEST = 200  # validation pictures by which a preset's share can choose the best epoch
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything that decides a training."""
+
+    name: str  # of the model
+    data: str
+    data_dir: Path | None
+    preset: presets.Preset
+    recipe: Recipe
+    asked: frozenset[str] = frozenset()  # keys of the recipe that the person set
+
+    def read(self, cache: Path) -> tuple[Data, split.Split]:
+        """The pictures, with the recipe's input decided, and their division.
+
+        Raises:
+            WrongUse: a share is set of a part that the data set itself gives.
+            BadData: the pictures are missing, damaged, or cannot be trained on.
+        """
+        data = load(self.data, self._at_input, self.data_dir, cache)
+        if len(data.files) < HELD_OUT:
+            raise BadData(f"{self.data} has {len(data.files)} readable pictures; at least {HELD_OUT} are needed")
+        given = {f"{part}_share" for part in ("validation", "test") if part in data.parts}
+        if wrong := given & self.asked:
+            key = min(wrong)
+            part = key.removesuffix("_share")
+            raise WrongUse(f"{key} cannot be set: the data set has its own {part} pictures; leave it out")
+        share = data.recipe.validation_share or 1
+        if "validation_share" not in self.asked and share * np.count_nonzero(data.parts == "train") < FEWEST:
+            given.add("validation_share")  # the preset's is meant for its own data set; these pictures are few
+        data = replace(data, recipe=replace(data.recipe, **dict.fromkeys(given)))
+        return data, split.divide(data)
+
+    def config(self, data: Data, backend: str) -> dict[str, Any]:
+        """What config.toml holds."""
+        local = {"data_dir": str(self.data_dir.resolve())} if self.data_dir else {}
+        source = self.data if self.data in NAMED else str(Path(self.data).resolve())
+        shares = {f"{part}_share": share for part, share in split.cut_shares(data).items()}
+        about = {"name": self.name, "data": source, **local, "preset": self.preset.name, "model": self.preset.model}
+        return {**about, "backend": backend, **data.recipe.to_toml(), **shares}
+
+    def _at_input(self, native: Shape | None) -> Recipe:
+        """As `config.at_input`; a person is told when pictures are enlarged unasked."""
+        decided = at_input(self.recipe, self.preset, native)
+        if native and not self.recipe.input and decided.input != native:
+            came, goes, least = write_shape(native), write_shape(decided.input), self.preset.smallest
+            why = f"the preset {self.preset.name} needs at least {least}x{least}"
+            say(f"pictures of {came} are enlarged to {goes}: {why}")
+        return decided
+
+
+def fresh(data: str, preset: str | None, name: str | None, data_dir: Path | None, overrides: dict[str, str]) -> Order:
+    """What the command line asks for.
+
+    Raises:
+        WrongUse: a preset, key, value or name that does not exist or makes no sense.
+    """
+    chosen = presets.read(preset or presets.default(data))
+    recipe = resolve(chosen, overrides)
+    return Order(check_name(name or model_name(data)), data, data_dir, chosen, recipe, frozenset(overrides))
+
+
+def of_run(run: Run) -> Order:
+    """What a run was made of.
+
+    Raises:
+        BadRun: its config.toml cannot be read.
+    """
+    config = run.config()
+    try:
+        decided = {key: READERS[key](str(config[key])) for key in names() if key in config}
+        preset = replace(presets.read(config["preset"]), model=config["model"])
+        data_dir = Path(config["data_dir"]) if "data_dir" in config else None
+        return Order(config["name"], config["data"], data_dir, preset, Recipe(**decided), frozenset(decided))
+    except (KeyError, TypeError, ValueError, WrongUse) as error:
+        raise BadRun(f"{run.path / 'config.toml'} does not describe a training ({error}); train anew") from error
+
+
+def names() -> list[str]:
+    """The keys of a recipe."""
+    return [field.name for field in fields(Recipe)]

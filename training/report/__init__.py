@@ -1,0 +1,1 @@
+"""report.html: what a training came to, why, and what to try next."""
