@@ -198,7 +198,7 @@ def test_one_epoch_of_mnist_reaches_98_percent(shared_data, runs):
     run = train("mnist", "cnn-stride2-bn", runs=runs, data_dir=shared_data / "mnist", overrides={"epochs": "1"})
     assert run.metrics()["test"]["accuracy"] >= 0.98
     config = tomllib.loads((run.path / "config.toml").read_text())
-    assert config["validation_share"] == 0.1
+    assert config["validation_share"] == 0.02
     assert "test_share" not in config
 
 

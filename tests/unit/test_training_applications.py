@@ -105,6 +105,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
 
 def test_without_a_network_imagenet_says_which_file_to_give(tmp_path, monkeypatch):
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr("urllib.request._opener", None)  # else the proxies stay with it, for all tests that follow
     for scheme in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(scheme, "http://127.0.0.1:9")
     file = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"

@@ -61,7 +61,7 @@ def answering(answer):
                 connection.recv(65536)
                 connection.sendall(answer)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     return thread, f"http://127.0.0.1:{listener.getsockname()[1]}"
 

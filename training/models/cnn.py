@@ -18,7 +18,7 @@ from training.readers import Shape
 # batches, and the published run has 118; Keras's own weights reached 0.002 less in one epoch.
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 WEIGHTS = {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"}
-# Where a normalisation follows, the scale only says how fast a kernel turns: smaller ones learn 0.0006 more in one epoch.
+# Where a normalisation follows, the scale only says how fast a kernel turns: a smaller one learns more in one epoch.
 NORMALISED_WEIGHTS = {**WEIGHTS, "scale": 0.1}
 
 
