@@ -11,6 +11,7 @@ from artifacts import pixels
 from artifacts.errors import WrongUse
 from artifacts.pictures import Pictures
 from artifacts.run import finished
+from training import presets
 from training.report.page import MISTAKES
 from training.run import train as train_with_cache
 
@@ -198,7 +199,7 @@ def test_one_epoch_of_mnist_reaches_98_percent(shared_data, runs):
     run = train("mnist", "cnn-stride2-bn", runs=runs, data_dir=shared_data / "mnist", overrides={"epochs": "1"})
     assert run.metrics()["test"]["accuracy"] >= 0.98
     config = tomllib.loads((run.path / "config.toml").read_text())
-    assert config["validation_share"] == 0.02
+    assert config["validation_share"] == presets.read("cnn-stride2-bn").recipe["validation_share"]
     assert "test_share" not in config
 
 
