@@ -1,6 +1,6 @@
 """What a person asked to be trained: from the command line, or from the config.toml of a run that is to go on."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,9 @@ def of_run(run: Run) -> Order:
     """
     config = run.config()
     try:
-        decided = {key: READERS[key](str(config[key])) for key in names() if key in config}
+        decided = {key: READERS[key](str(config[key])) for key in READERS if key in config}
         preset = replace(presets.read(config["preset"]), model=config["model"])
         data_dir = Path(config["data_dir"]) if "data_dir" in config else None
         return Order(config["name"], config["data"], data_dir, preset, Recipe(**decided), frozenset(decided))
     except (KeyError, TypeError, ValueError, WrongUse) as error:
         raise BadRun(f"{run.path / 'config.toml'} does not describe a training ({error}); train anew") from error
-
-
-def names() -> list[str]:
-    """The keys of a recipe."""
-    return [field.name for field in fields(Recipe)]

@@ -201,12 +201,10 @@ def _write_beginning(run: Run, config: dict[str, Any], data: Data, divided: spli
 
 def _write_end(run: Run, story: "Story") -> None:
     """Everything that a run leaves behind; metrics.json last, since it says that the run is whole."""
-    from training.learning.callbacks import table
     from training.report.page import render
 
     story.model.save(run.model_file)
     held_out(story.data, story.split).save(run.pictures_file)
-    files.write_atomic(run.path / "history.csv", table(story.fit.history))
     files.write_atomic(run.report_file, render(story))
     files.write_json(run.path / "environment.json", story.environment)
     files.fsync(run.model_file)

@@ -1,5 +1,6 @@
 """Augmentation: Keras layers that stand before the network while it is trained, and nowhere else."""
 
+import keras
 from keras import Layer, layers
 
 SHIFT = 0.1  # of the height and the width
@@ -24,3 +25,8 @@ def augmentation(name: str) -> list[Layer]:
     # By whole pixels: a bilinear shift by half a pixel blurs what is 32 pixels wide, and no picture is served blurred.
     shift = layers.RandomTranslation(SHIFT, SHIFT, fill_mode="nearest", interpolation="nearest")
     return [shift] if name == "shift" else [shift, layers.RandomFlip("horizontal")]
+
+
+def augmented(model: keras.Model, name: str) -> keras.Model:
+    """What is trained in place of `model`: the augmentation before it. What is saved is `model` alone."""
+    return keras.Sequential([keras.Input(model.input_shape[1:], dtype="uint8"), *augmentation(name), model])

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from artifacts import files
 from artifacts.errors import TintypeError
 from training.config import Recipe
-from training.learning.augment import augmentation
+from training.learning.augment import augmented
 from training.learning.feed import Examples, Feed
 from training.learning.loss import cross_entropy
 from training.learning.optimizers import optimizer
@@ -46,9 +46,7 @@ def find(model: keras.Model, train: Examples, recipe: Recipe) -> Finder:
         TintypeError: the loss was no number from the first batches on.
     """
     rates = np.geomspace(LOWEST, HIGHEST, BATCHES)
-    wrapper = keras.Sequential(
-        [keras.Input(model.input_shape[1:], dtype="uint8"), *augmentation(recipe.augment), model]
-    )
+    wrapper = augmented(model, recipe.augment)
     wrapper.compile(optimizer(recipe.optimizer, Paces(rates)), cross_entropy(recipe.label_smoothing))
     feed = Feed(train, recipe.batch_size, recipe.seed)
     smoothed, losses = 0.0, []

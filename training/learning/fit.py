@@ -10,7 +10,7 @@ from artifacts.run import Run
 from training.config import Recipe
 from training.learning import checkpoint
 from training.learning.activations import Activations, Watch, watched
-from training.learning.augment import augmentation
+from training.learning.augment import augmented
 from training.learning.callbacks import Best, EarlyStopping, History, Order, Plateau, Progress, exhausted
 from training.learning.feed import Examples, Feed
 from training.learning.loss import class_weights, cross_entropy
@@ -89,8 +89,7 @@ class Course:
         self.paces = {
             phase: paces(recipe.schedule, phase.rate, phase.end - phase.start, self.batches) for phase in self.phases
         }
-        picture = keras.Input(model.input_shape[1:], dtype="uint8")
-        self.wrapper = keras.Sequential([picture, *augmentation(recipe.augment), model])
+        self.wrapper = augmented(model, recipe.augment)
         self.state, self.saved = State(Activations([layer.name for layer in watched(model)])), {}
         if run and run.checkpoint_file.exists():
             self.state, self.saved = checkpoint.read(run.checkpoint_file)

@@ -5,7 +5,9 @@ batches would force a return to Python for each, which costs small networks half
 """
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from training.learning.schedules import Paces
 
@@ -73,7 +75,7 @@ class CycledSGD(keras.optimizers.SGD):
         self.assign_add(variable, momentum * velocity - step)
 
 
-def lookup(table: list[float], step: keras.Variable) -> keras.KerasTensor:
+def lookup(table: NDArray[np.float32], step: keras.Variable) -> keras.KerasTensor:
     """`table` at `step`; past its end, its last value."""
     return ops.take(ops.convert_to_tensor(table), ops.minimum(ops.cast(step, "int32"), len(table) - 1))
 

@@ -40,7 +40,7 @@ def densenet_bc(shape: Shape, classes: int, regularization: Regularization, *, d
     count = repeats("DenseNet of three blocks", depth, 2 * BLOCKS, 4)
     image = parts.picture(shape)
     x = layers.Rescaling(1 / 255)(image)
-    x = layers.Concatenate()([x, _convolution(_activate(x), 2 * growth, 3, regularization)])
+    x = layers.Concatenate()([x, _convolution(parts.activate(x), 2 * growth, 3, regularization)])
     maps = 2 * growth
     for block in range(BLOCKS):
         for _ in range(count):
@@ -55,8 +55,8 @@ def densenet_bc(shape: Shape, classes: int, regularization: Regularization, *, d
 def _bottleneck(x: KerasTensor, growth: int, regularization: Regularization) -> KerasTensor:
     """1×1 to four times the growth, 3×3 to the growth, each after normalisation and ReLU."""
     share = regularization.drop(0.0)
-    y = parts.drop(_convolution(_activate(x), BOTTLENECK * growth, 1, regularization), share)
-    return parts.drop(_convolution(_activate(y), growth, 3, regularization), share)
+    y = parts.drop(_convolution(parts.activate(x), BOTTLENECK * growth, 1, regularization), share)
+    return parts.drop(_convolution(parts.activate(y), growth, 3, regularization), share)
 
 
 def _transition(x: KerasTensor, maps: int, regularization: Regularization) -> KerasTensor:
@@ -68,10 +68,6 @@ def _transition(x: KerasTensor, maps: int, regularization: Regularization) -> Ke
 def _convolution(x: KerasTensor, filters: int, kernel: int, regularization: Regularization) -> KerasTensor:
     penalty = regularization.kernel()
     return layers.Conv2D(filters, kernel, padding="same", kernel_initializer="he_normal", kernel_regularizer=penalty)(x)
-
-
-def _activate(x: KerasTensor) -> KerasTensor:
-    return layers.ReLU()(layers.BatchNormalization()(x))
 
 
 MODELS = {

@@ -39,7 +39,7 @@ def eeg_cnn(
     x = layers.Rescaling(1 / 255)(image)
     for width in filters:
         x = layers.Conv2D(width, 3, padding="same", kernel_regularizer=regularization.kernel())(x)
-        x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
+        x = layers.MaxPooling2D()(parts.activate(x))
     x = layers.Flatten()(x)
     for number, width in enumerate(dense, 1):
         x = layers.Dense(width, activation="relu", kernel_regularizer=regularization.kernel())(x)

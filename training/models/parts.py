@@ -12,6 +12,11 @@ def picture(shape: Shape) -> KerasTensor:
     return keras.Input(shape, dtype="uint8", name="image")
 
 
+def activate(x: KerasTensor) -> KerasTensor:
+    """Batch normalisation, then ReLU."""
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
 def drop(x: KerasTensor, share: float) -> KerasTensor:
     """`x`, of which `share` is dropped in training; no layer is added where nothing is dropped."""
     return layers.Dropout(share)(x) if share else x

@@ -71,7 +71,7 @@ def resnet_v2(shape: Shape, classes: int, regularization: Regularization, *, dep
         for block in range(blocks):
             x = _bottleneck(x, convolution, inside, outside, stage=stage, first=block == 0)
         inside = outside
-    return keras.Model(image, _answer(_activate(x), classes, regularization))
+    return keras.Model(image, _answer(parts.activate(x), classes, regularization))
 
 
 def _convolution(regularization: Regularization) -> Convolution:
@@ -81,13 +81,13 @@ def _convolution(regularization: Regularization) -> Convolution:
 
 
 def _first(image: KerasTensor, convolution: Convolution) -> KerasTensor:
-    return _activate(convolution(STAGES[0], 3)(layers.Rescaling(1 / 255)(image)))
+    return parts.activate(convolution(STAGES[0], 3)(layers.Rescaling(1 / 255)(image)))
 
 
 def _block(x: KerasTensor, convolution: Convolution, *, shrink: bool) -> KerasTensor:
     """Convolution, normalisation, ReLU, convolution, normalisation, add, ReLU; with `shrink`, half the size."""
     stride = 2 if shrink else 1
-    y = _activate(convolution(3, strides=stride)(x))
+    y = parts.activate(convolution(3, strides=stride)(x))
     y = layers.BatchNormalization()(convolution(3)(y))
     shortcut = convolution(1, strides=stride)(x) if shrink else x
     return layers.ReLU()(layers.Add()([shortcut, y]))
@@ -101,16 +101,12 @@ def _bottleneck(  # noqa: PLR0913 - its place, its widths
     What comes into the very first block was activated already.
     """
     stride = 2 if stage and first else 1
-    y = x if first and not stage else _activate(x)
+    y = x if first and not stage else parts.activate(x)
     y = convolution(inside, 1, strides=stride)(y)
-    y = convolution(inside, 3)(_activate(y))
-    y = convolution(outside, 1)(_activate(y))
+    y = convolution(inside, 3)(parts.activate(y))
+    y = convolution(outside, 1)(parts.activate(y))
     shortcut = convolution(outside, 1, strides=stride)(x) if first else x
     return layers.Add()([shortcut, y])
-
-
-def _activate(x: KerasTensor) -> KerasTensor:
-    return layers.ReLU()(layers.BatchNormalization()(x))
 
 
 def _answer(x: KerasTensor, classes: int, regularization: Regularization) -> KerasTensor:
