@@ -27,6 +27,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.folder
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.exports
 
 results: .venv/.dev
 	$(BIN)/python -m benchmarks.results $(if $(MNIST),--mnist $(MNIST)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) \

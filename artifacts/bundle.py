@@ -12,12 +12,16 @@ from typing import Any
 
 from artifacts import files
 from artifacts.errors import BadBundle
+from artifacts.manifest import faults
 from artifacts.pixels import PREPROCESSING
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+MANIFEST_BYTES = 50_000_000  # one of 1,000 labels and 100 files has 40 kB; parsed, JSON takes many times its size
 INPUT = "image"  # uint8 (N, height, width, channels)
 OUTPUT = "probabilities"  # float32 (N, classes)
+PRECISIONS = ("fp32", "fp16", "int8")  # names of the variants; the first is in every bundle
+ACTIVATION_MAP = "activation_map"  # float32 (N, classes, rows, columns), where a network allows it
 FIELDS = ("name", "version", "labels", "input", "preprocessing", "variants", "metrics", "files")
 
 
@@ -63,10 +67,6 @@ class Bundle:
         """The ONNX file of a variant such as fp32."""
         return self.path / str(self.manifest["variants"][variant]["file"])
 
-    def best_batch(self, variant: str) -> int:
-        """The batch size that gave the most images a second when the bundle was measured."""
-        return int(self.manifest["variants"][variant]["best_batch"])
-
     def identity(self, variant: str) -> dict[str, Any]:
         """What every answer says of the model that gave it."""
         return {"name": self.name, "version": self.version, "sha256": self.sha256, "variant": variant}
@@ -93,10 +93,10 @@ def read(path: Path) -> Bundle:
     """Read and check the manifest alone: what a list of models needs.
 
     Raises:
-        BadBundle: it is missing, altered, or of another schema or preprocessing.
+        BadBundle: it is missing, huge, altered, of another schema or preprocessing, or says what no export says.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = json.loads(_content(path / MANIFEST))
         sealed = manifest["sha256"] == digest(manifest)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadBundle(f"{path} is not a bundle: its {MANIFEST} cannot be read ({error})") from error
@@ -107,17 +107,30 @@ def read(path: Path) -> Bundle:
         raise BadBundle(f"{path} has schema_version {was}; this version reads {SCHEMA_VERSION}")
     if missing := [field for field in FIELDS if field not in manifest]:
         raise BadBundle(f"{path / MANIFEST} lacks {', '.join(missing)}; export the run again")
+    if wrong := next(faults(manifest), None):
+        raise BadBundle(f"{path / MANIFEST}: {wrong}; export the run again")
     if manifest["preprocessing"]["version"] != PREPROCESSING["version"]:
         raise BadBundle(f"{path} was made under other rules of preprocessing; export the run again")
     return Bundle(path, manifest)
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a manifest, unless they are too many to be parsed."""
+    if not file.is_file():
+        raise FileNotFoundError("there is no plain file of this name")  # a pipe would be waited for without end
+    if (size := file.stat().st_size) > MANIFEST_BYTES:
+        raise BadBundle(f"{file} has {size:,} bytes; a manifest has at most {MANIFEST_BYTES:,}; export the run again")
+    return file.read_bytes()
 
 
 def verify(path: Path) -> Bundle:
     """Read the manifest and compare every file with it: what is done before a version may answer.
 
     Raises:
-        BadBundle: as `read`, or a file is missing, altered, a link, or not in the manifest.
+        BadBundle: as `read`, or a file is missing, altered, a link, a pipe, or not in the manifest.
     """
+    if path.is_symlink():
+        raise BadBundle(f"{path} is a symbolic link; a version is a folder of its own")
     bundle = read(path)
     listed = bundle.manifest["files"]
     present = set()
@@ -126,6 +139,8 @@ def verify(path: Path) -> Bundle:
             item = Path(folder, name)
             if item.is_symlink():
                 raise BadBundle(f"{item} is a symbolic link; a bundle holds plain files only")
+            if not (item.is_file() or item.is_dir()):
+                raise BadBundle(f"{item} is a pipe, socket or device; a bundle holds plain files only")
         present |= {Path(folder, name).relative_to(path).as_posix() for name in found}
     if strange := present ^ {MANIFEST, *listed}:
         raise BadBundle(

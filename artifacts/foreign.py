@@ -161,6 +161,8 @@ class Evidence:
     split: str  # the text of split.json
     judge: Callable[[Predict], dict[str, Any]]  # -> what metrics.json holds
     trial: Callable[[Predict], tuple[float, float]] | None  # -> accuracy and loss on validation; None: no labels
+    test: Pictures | None = None  # more, to judge reduced precision by; None: no labels
+    training: Pictures | None = None  # to calibrate int8 by; as above
 
 
 EvidenceFor = Callable[[Shape], Evidence]  # from the shape of the pictures that a model turns out to take

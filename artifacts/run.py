@@ -5,6 +5,8 @@
     metrics.json      on validation and test                  report.html       the plots
     split.json        which file went where, with sha256      environment.json  versions and machine
     pictures.npz      held-out encoded pictures, for the parity gate (the exporter never sees the data set)
+    test_pictures.npz      more of them, of the test part, by which reduced precision is judged
+    training_pictures.npz  encoded pictures of the training part, by which int8 is calibrated
 
     tensorboard/      the same figures as events          checkpoint.npz    until it is finished
 
@@ -43,6 +45,16 @@ class Run:
     def pictures_file(self) -> Path:
         """Held-out encoded pictures."""
         return self.path / "pictures.npz"
+
+    @property
+    def test_pictures_file(self) -> Path:
+        """Encoded pictures of the test part; an imported model has none without labelled pictures."""
+        return self.path / "test_pictures.npz"
+
+    @property
+    def training_pictures_file(self) -> Path:
+        """Encoded pictures of the training part; as above."""
+        return self.path / "training_pictures.npz"
 
     @property
     def checkpoint_file(self) -> Path:

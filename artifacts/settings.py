@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from artifacts.bundle import PRECISIONS
 from artifacts.errors import WrongUse
 from artifacts.pixels import MAX_PIXELS
 
 PREFIX = "TINTYPE_"
+AUTO = "auto"
 MOST_PROCESSES = 4  # each holds the model; on more cores each runs several threads of its engine instead
 
 
@@ -96,7 +98,11 @@ SETTINGS = {
     "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`, `cache/`"),
     "DEVICE": Setting("auto", _one_of("auto", "cpu"), "`auto` or `cpu`: this version serves on CPUs"),
     "RUNTIME": Setting("onnx", _one_of("onnx"), "`onnx`: this version runs ONNX Runtime"),
-    "VARIANT": Setting("auto", _one_of("auto", "fp32"), "`auto` or `fp32`: this version exports fp32"),
+    "VARIANT": Setting(
+        AUTO,
+        _one_of(AUTO, *PRECISIONS),
+        "`auto`: the fastest that passed the gate; or `fp32`, `fp16`, `int8`",
+    ),
     "API_PROCESSES": Setting(
         "auto", _processes, "web processes of `tintype serve`, each with its own engine; `auto`: one a core, at most 4"
     ),

@@ -5,6 +5,7 @@
     models/digits/config.pbtxt    for Triton
     models/digits/.versions       the last number given out; a number is never given twice, not after a deletion either
     models/digits/.tmp-…/         a version in the making: no server takes a name that is not a number
+    models/tf_serving.config      what the aliases of all models name, for TensorFlow Serving
 
 A maker holds a kernel lock on its `.tmp-…` directory, so the next publish can tell one that died and clear it away.
 """
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from artifacts import bundle, files
+from artifacts import bundle, files, tf_serving
 from artifacts.errors import BadBundle, Busy, ModelRequired, UnknownModel, WrongUse
 
 PRODUCTION = "production"
@@ -60,6 +61,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise WrongUse(f"a name has 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit; received {name!r}")
+    if name == tf_serving.FILE:
+        raise WrongUse(f"the name {name!r} is that of the store's file for TensorFlow Serving; choose another")
     return name
 
 
@@ -83,18 +86,28 @@ class Store:
         """{"production": 3, …}; empty when nothing is deployed.
 
         Raises:
-            BadBundle: the file is damaged.
+            BadBundle: the file is damaged or cannot be read.
         """
         path = self.root / name / "aliases.json"
         try:
             aliases = json.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except OSError as error:
+            raise BadBundle(f"{path} cannot be read ({error.strerror})") from error
+        except (ValueError, RecursionError):
             aliases = None
-        if not isinstance(aliases, dict) or not all(isinstance(version, int) for version in aliases.values()):
+        if not isinstance(aliases, dict) or not all(type(version) is int for version in aliases.values()):
             raise BadBundle(f"{path} is damaged; remove it and deploy {name} again")
         return aliases
+
+    def _all_aliases(self) -> dict[str, dict[str, int]]:
+        """{model: its aliases}, but for the models whose aliases are damaged."""
+        found = {}
+        for name in self.names():
+            with suppress(BadBundle):
+                found[name] = self.aliases(name)
+        return found
 
     def path(self, name: str, version: int) -> Path:
         """Where a version lies."""
@@ -125,12 +138,7 @@ class Store:
 
     def in_production(self) -> list[str]:
         """Models with a version in production; one whose aliases are damaged is not among them."""
-        live = []
-        for name in self.names():
-            with suppress(BadBundle):
-                if PRODUCTION in self.aliases(name):
-                    live.append(name)
-        return live
+        return [name for name, aliases in self._all_aliases().items() if PRODUCTION in aliases]
 
     def only(self) -> str:
         """The model to take when none is named: the only one in production.
@@ -195,9 +203,11 @@ class Store:
         A kill at any moment leaves no version or a whole one.
         """
         home = self.root / name
+        tf_serving.write(self.root, self._served)  # missing, or old since one was killed who had moved an alias
         with files.locked(home / ".lock"):
             version = self._next_version(home)
             bundle.seal(folder, {"name": name, "version": version, **manifest})
+            bundle.read(folder)  # what could not be opened is not published
             files.fsync_tree(folder)
             for file, text in beside.items():
                 files.write_atomic(home / file, text)
@@ -253,6 +263,15 @@ class Store:
             aliases = self.aliases(name)
             yield aliases
             files.write_json(home / "aliases.json", aliases)
+        tf_serving.write(self.root, self._served)
+
+    def _served(self) -> Iterator[tf_serving.Model]:
+        """What TensorFlow Serving can load of what the aliases name."""
+        for name, aliases in self._all_aliases().items():
+            versions = [each for each in self.versions(name) if (self.path(name, each) / tf_serving.GRAPH).is_file()]
+            labels = {alias: each for alias, each in aliases.items() if each in versions and _NAME.fullmatch(alias)}
+            if labels:
+                yield tf_serving.Model(name, self.root.resolve() / name, labels)
 
     def _next_version(self, home: Path) -> int:
         """Give out a number, on the disk before it is used."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from artifacts.bundle import Bundle, verify
+from artifacts.bundle import PRECISIONS, Bundle, verify
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "var" / "bench"
@@ -37,18 +37,24 @@ class Subject(NamedTuple):
 
 def make() -> Subject:
     """Make what is missing."""
-    folder = WORK / "pictures"
-    if not folder.exists():
-        _write_pictures(folder)
-    tenth = _subset(folder, WORK / "tenth", EACH // 10)
+    folder = make_pictures()
+    tenth = subset(folder, WORK / "tenth", EACH // 10)
     home = WORK / "home"
     if not (home / "models" / MODEL / "aliases.json").exists():
-        small = _subset(folder, WORK / "training", TRAINED_EACH)
+        small = subset(folder, WORK / "training", TRAINED_EACH)
         run = json.loads(tintype(home, "train", str(small), "--preset", "resnet20v1", "--epochs", "1", "--json"))["run"]
         tintype(home, "export", run, "--name", MODEL, "--json")
         tintype(home, "deploy", MODEL, "--json")
     version = json.loads((home / "models" / MODEL / "aliases.json").read_text())["production"]
     return Subject(home, verify(home / "models" / MODEL / str(version)), folder, tenth)
+
+
+def make_pictures() -> Path:
+    """The folder of all pictures."""
+    folder = WORK / "pictures"
+    if not folder.exists():
+        _write_pictures(folder)
+    return folder
 
 
 def tintype(home: Path, *arguments: str) -> str:
@@ -59,8 +65,8 @@ def tintype(home: Path, *arguments: str) -> str:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """This process's, with the home folder."""
-    return {**os.environ, "TINTYPE_HOME": str(home)}
+    """This process's, with the home folder; in fp32, as the rivals run it."""
+    return {**os.environ, "TINTYPE_HOME": str(home), "TINTYPE_VARIANT": PRECISIONS[0]}
 
 
 def _write_pictures(folder: Path) -> None:
@@ -83,7 +89,8 @@ def _write_pictures(folder: Path) -> None:
     part.rename(folder)
 
 
-def _subset(folder: Path, target: Path, each: int) -> Path:
+def subset(folder: Path, target: Path, each: int) -> Path:
+    """A folder with the first files of each class."""
     if not target.exists():
         for label in sorted(folder.iterdir()):
             (target / label.name).mkdir(parents=True)

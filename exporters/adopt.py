@@ -10,11 +10,10 @@ from artifacts.bundle import Bundle
 from artifacts.fitting import fit
 from artifacts.foreign import EvidenceFor, Kind, Wanted
 from artifacts.store import Store
-from exporters import from_onnx, from_saved_model, triton
-from exporters.export import ONNX_FILE, Say
-from exporters.manifest import describe
-from exporters.parity import prove
-from exporters.profile import measure
+from exporters import from_onnx, from_saved_model
+from exporters.completion import Draft, complete
+from exporters.parity import Reference
+from exporters.variants import EVERYTHING, Order, Say
 
 OPENERS = {Kind.SAVED_MODEL: from_saved_model.open_original, Kind.ONNX: from_onnx.open_original}
 NO_SAVED_MODEL = "imported from ONNX, of which none can be made: TensorFlow Serving cannot load this version"
@@ -24,7 +23,15 @@ Page = Callable[[dict[str, Any], list[str], dict[str, Any]], str]  # config, lab
 
 
 def adopt(  # noqa: PLR0913, PLR0917 - what the command line gives
-    path: Path, kind: Kind, wanted: Wanted, evidence_for: EvidenceFor, store: Store, name: str, page: Page, say: Say
+    path: Path,
+    kind: Kind,
+    wanted: Wanted,
+    evidence_for: EvidenceFor,
+    store: Store,
+    name: str,
+    page: Page,
+    say: Say,
+    order: Order = EVERYTHING,
 ) -> Bundle:
     """Publish a model's file as the next version of the model `name`.
 
@@ -37,6 +44,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - what the command line gives
         name: of the model.
         page: renders the report.
         say: is told what is being done.
+        order: which precisions.
 
     Raises:
         BadModel: the file is damaged, brings code that was not allowed, or is no model that can be served.
@@ -46,32 +54,35 @@ def adopt(  # noqa: PLR0913, PLR0917 - what the command line gives
     say(f"reading {path.name}, and looking at how it takes pictures and what it answers")
     original = OPENERS[kind](path, wanted)
     foreign, evidence = fit(original, wanted, evidence_for, say)
-    pixels = evidence.pictures.decode(*foreign.shape)
-    expected = foreign.fed_by_hand(original)(pixels)
+    by_hand = foreign.fed_by_hand(original)
+    golden = replace(evidence.pictures, probabilities=by_hand(evidence.pictures.decode(*foreign.shape)))
     about = {"file": path.name, "sha256": digest(path), "kind": str(kind), **foreign.to_json()}
     origin = {"name": name, "judged_on": evidence.source, "imported": about}
     with store.staging(name) as folder:
-        say("writing SavedModel and ONNX" if kind is Kind.SAVED_MODEL else "writing ONNX")
-        exports = original.write(foreign, name, pixels, folder)
-        say(f"proving that what was written answers as the original on {len(pixels)} pictures")
-        parity = prove(pixels, expected, exports, "the original")
-        say(f"parity: the largest difference is {parity.max_difference:.1e} (at most {parity.tolerance:.0e})")
-        replace(evidence.pictures, probabilities=expected).save(folder / "golden.npz")
-        metrics = evidence.judge(exports["ONNX"])
-        _write_report(folder, page(origin, wanted.labels, metrics))
-        profile = measure(folder / ONNX_FILE, foreign.shape)
-        described = describe(
-            labels=wanted.labels,
+        draft = Draft(
+            name=name,
+            folder=folder,
             shape=foreign.shape,
-            file=ONNX_FILE,
-            metrics=metrics,
-            parity=parity,
-            profile=profile,
+            labels=wanted.labels,
             parameters=original.parameters,
+            golden=golden,
+            reference=Reference.of(by_hand, evidence.test or evidence.pictures, foreign.shape, "the original"),
+            training=evidence.training.decode(*foreign.shape) if evidence.training else None,
+            order=order,
         )
-        run = {"id": None, "data_digest": evidence.digest, "seed": None}
-        beside = {"config.pbtxt": triton.config(name, foreign.shape, len(wanted.labels), profile.best_batch)}
-        return store.publish(name, folder, {**described, **origin, **MISSING[kind], "run": run}, beside)
+        say("writing SavedModel and ONNX" if kind is Kind.SAVED_MODEL else "writing ONNX")
+        written = original.write(foreign, name, draft.reference.pixels, folder)
+        metrics = evidence.judge(written.exports["ONNX"])
+        _write_report(folder, page(origin, wanted.labels, metrics))
+        run = {"run": {"id": None, "data_digest": evidence.digest, "seed": None}}
+        return complete(
+            draft,
+            written,
+            metrics=lambda: metrics,
+            about={**origin, **MISSING[kind], **run},
+            store=store,
+            say=say,
+        )
 
 
 def digest(path: Path) -> str:

@@ -1,37 +1,33 @@
 """The story of an export: a run's Keras model -> files -> proof -> a published version."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
+import numpy as np
 
 from artifacts.bundle import Bundle
-from artifacts.errors import BadRun, WrongUse
+from artifacts.errors import BadRun
 from artifacts.pictures import Pictures
 from artifacts.run import Run
 from artifacts.store import Store
-from exporters import triton
-from exporters.manifest import describe
-from exporters.parity import Parity, prove
-from exporters.profile import Profile, measure
-from exporters.to_onnx import OPSET, open_onnx, write_onnx
+from exporters.completion import Draft, Written, complete
+from exporters.frameworks import keras
+from exporters.graph import OPSET
+from exporters.parity import KERAS, Reference
+from exporters.to_onnx import open_onnx, write_onnx
 from exporters.to_saved_model import open_saved_model, prediction_function, write_saved_model, write_warmup
+from exporters.variants import BASE, EVERYTHING, FILES, Order, Say
 
-PRECISIONS = ("fp32",)
-ONNX_FILE = "model.onnx"
-WARMUP_PICTURES = 4
-
-Say = Callable[[str], None]
+AS_TRAINED = 0.02  # of a probability: training may have run on another backend, machine or GPU, which round otherwise
 
 
 def export(  # noqa: PLR0913 - what the command line gives
     run: Run,
     store: Store,
     name: str,
-    precisions: tuple[str, ...] = PRECISIONS,
+    order: Order = EVERYTHING,
     say: Say = print,
     *,
     allow_code: bool = False,
@@ -41,31 +37,33 @@ def export(  # noqa: PLR0913 - what the command line gives
     Raises:
         ParityFailed: an export answers differently from the Keras model; nothing is published.
         BadRun: the run's model cannot be read.
-        WrongUse: a precision that is not made here.
     """
-    if strange := [precision for precision in precisions if precision not in PRECISIONS]:
-        raise WrongUse(f"the precision must be one of {', '.join(PRECISIONS)}; received {', '.join(strange)}")
     pictures = Pictures.load(run.pictures_file)
     model = _load(run, allow_code=allow_code)
     shape = tuple(model.input_shape[1:])
-    pixels = pictures.decode(*shape)
-    expected = model.predict(pixels, verbose=0)
+    say("asking the Keras model about held-out pictures")
+    answered = replace(pictures, probabilities=model.predict(pictures.decode(*shape), verbose=0))
+    _check_as_trained(run, pictures, answered)
     with store.staging(name) as folder:
+        draft = Draft(
+            name=name,
+            folder=folder,
+            shape=shape,
+            labels=run.labels(),
+            parameters=model.count_params(),
+            golden=answered,
+            reference=Reference.of(model.predict_on_batch, _test_pictures(run, pictures), shape, KERAS),
+            training=_training_pixels(run, shape),
+            order=order,
+        )
         say("writing SavedModel")
         write_saved_model(model, shape, folder)
-        write_warmup(name, pixels[:WARMUP_PICTURES], folder)
+        write_warmup(name, draft.reference.pixels, folder)
         say("writing ONNX")
-        write_onnx(prediction_function(model, shape), folder / ONNX_FILE)
-        say(f"proving that both answer as the Keras model on {len(pixels)} pictures")
-        exports = {"SavedModel": open_saved_model(folder), "ONNX": open_onnx(folder / ONNX_FILE)}
-        parity = prove(pixels, expected, exports)
-        say(f"parity: the largest difference is {parity.max_difference:.1e} (at most {parity.tolerance:.0e})")
-        replace(pictures, probabilities=expected).save(folder / "golden.npz")
+        looked = write_onnx(prediction_function(model, shape), folder / FILES[BASE])
         _copy_report(run, folder)
-        profile = measure(folder / ONNX_FILE, shape)
-        manifest = _manifest(run, model, shape, parity, profile)
-        beside = {"config.pbtxt": triton.config(name, shape, len(run.labels()), profile.best_batch)}
-        return store.publish(name, folder, manifest, beside)
+        exports = {"SavedModel": open_saved_model(folder), "ONNX": open_onnx(folder / FILES[BASE])}
+        return complete(draft, Written(exports, looked), metrics=run.metrics, about=_about(run), store=store, say=say)
 
 
 def _load(run: Run, *, allow_code: bool) -> Any:
@@ -80,10 +78,39 @@ def _load(run: Run, *, allow_code: bool) -> Any:
         model = keras.saving.load_model(run.model_file, compile=False, safe_mode=not allow_code)
     except Exception as error:  # Keras raises whatever the damaged file leads it to
         raise BadRun(f"{run.model_file} cannot be loaded ({error}); train the run again") from error
-    if model.output_shape[-1] != len(run.labels()):
+    labels, judged = run.labels(), list(run.metrics()["test"].get("per_class", []))
+    if model.output_shape[-1] != len(labels):
         outputs = model.output_shape[-1]
-        raise BadRun(f"{run.path} has {len(run.labels())} labels and a model of {outputs} outputs; they must agree")
+        raise BadRun(f"{run.path} has {len(labels)} labels and a model of {outputs} outputs; they must agree")
+    if judged and judged != labels:
+        raise BadRun(
+            f"{run.path / 'labels.json'} has not the labels in the order in which metrics.json has them: restore it "
+            f"(it begins with {', '.join(labels[:3])}; metrics.json with {', '.join(judged[:3])})"
+        )
     return model
+
+
+def _check_as_trained(run: Run, kept: Pictures, answered: Pictures) -> None:
+    """The training's own answers to its own pixels are kept; what is decoded here from the files must get the same."""
+    if kept.probabilities is None or answered.probabilities is None:
+        return  # a run of an older version, or an imported one
+    difference = float(np.abs(kept.probabilities - answered.probabilities).max())
+    if not difference <= AS_TRAINED:  # `not <=` also refuses NaN
+        raise BadRun(
+            f"{run.id} answers its held-out pictures otherwise than when it was trained, by {difference:.2f}: they are "
+            "decoded otherwise now, or the model is another; train the run again"
+        )
+
+
+def _test_pictures(run: Run, held_out: Pictures) -> Pictures:
+    """Those of the test part; runs of an older version, and imports without labels, have only the held-out ones."""
+    return Pictures.load(run.test_pictures_file) if run.test_pictures_file.exists() else held_out
+
+
+def _training_pixels(run: Run, shape: tuple[int, int, int]) -> Any:
+    if not run.training_pictures_file.exists():
+        return None
+    return Pictures.load(run.training_pictures_file).decode(*shape)
 
 
 def _copy_report(run: Run, folder: Path) -> None:
@@ -91,18 +118,8 @@ def _copy_report(run: Run, folder: Path) -> None:
     shutil.copyfile(run.report_file, folder / "report" / "training.html")
 
 
-def _manifest(run: Run, model: Any, shape: tuple[int, int, int], parity: Parity, profile: Profile) -> dict[str, Any]:
-    """All but what the store adds, with where the model came from."""
+def _about(run: Run) -> dict[str, Any]:
+    """Where the model came from."""
     config = run.config()
-    described = describe(
-        labels=run.labels(),
-        shape=shape,
-        file=ONNX_FILE,
-        metrics=run.metrics(),
-        parity=parity,
-        profile=profile,
-        parameters=model.count_params(),
-    )
     origin = {"run": {"id": run.id, "data_digest": run.data_digest(), "seed": config["seed"]}, "opset": OPSET}
-    elsewhere = {key: config[key] for key in ("imported", "judged_on") if key in config}
-    return {**described, **origin, **elsewhere}
+    return {**origin, **{key: config[key] for key in ("imported", "judged_on") if key in config}}

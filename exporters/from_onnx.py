@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from artifacts.bundle import INPUT, OUTPUT
 from artifacts.errors import BadModel
 from artifacts.foreign import DTYPES, SCALINGS, Dims, Foreign, Layout, Wanted, short
-from exporters.export import ONNX_FILE
-from exporters.parity import Predict
+from exporters.completion import Written
 from exporters.to_onnx import open_onnx
+from exporters.variants import BASE, FILES
 
 ORIGINAL = "original/"  # before every name of the graph, so that none meets one of ours
 TYPES = {dtype: int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype))) for dtype in DTYPES}
@@ -61,13 +61,13 @@ class OnnxModel:
             raise BadModel(f"the model does not take pictures of shape {shape} ({short(error)})") from error
         return np.concatenate(outputs)
 
-    def write(self, foreign: Foreign, name: str, pixels: NDArray[np.uint8], folder: Path) -> dict[str, Predict]:  # noqa: ARG002
+    def write(self, foreign: Foreign, name: str, pixels: NDArray[np.uint8], folder: Path) -> Written:  # noqa: ARG002
         """Write ONNX into `folder`; what runs it. No SavedModel can be made of it, so `name` is not needed.
 
         Raises:
             BadModel: it takes one picture at a time, whatever its input is declared to be.
         """
-        path = folder / ONNX_FILE
+        path = folder / FILES[BASE]
         try:
             model = self._adapted(foreign)
             onnx.checker.check_model(model, full_check=True)
@@ -80,7 +80,7 @@ class OnnxModel:
                 free = "export it with a free batch dimension"
                 raise BadModel(f"the graph takes one picture at a time; {free}") from error
             raise BadModel(f"the graph cannot be served ({short(error)})") from error
-        return {"ONNX": open_onnx(path)}
+        return Written({"ONNX": open_onnx(path)}, None)
 
     def _adapted(self, foreign: Foreign) -> onnx.ModelProto:
         """The model between the ends of `foreign`: uint8 (N, H, W, C) -> float32 (N, classes)."""

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 
 from artifacts.errors import BadModel
 from artifacts.foreign import DTYPES, SCALINGS, Dims, Foreign, Layout, Wanted, short
-from exporters.export import ONNX_FILE, WARMUP_PICTURES
-from exporters.parity import Predict
+from exporters.completion import Written
+from exporters.frameworks import tf
 from exporters.to_onnx import open_onnx, write_onnx
 from exporters.to_saved_model import SIGNATURE, open_saved_model, prediction_function, write_saved_model, write_warmup
+from exporters.variants import BASE, FILES
 
 # By these a graph reads and writes files or calls Python; TensorFlow's own `saved_model_cli scan` looks for the first.
 CODE = {"ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc"}
@@ -56,7 +56,7 @@ class SavedModel:
             shape = pictures.shape[1:]
             raise BadModel(f"the model does not take pictures of shape {shape} ({short(error)})") from error
 
-    def write(self, foreign: Foreign, name: str, pixels: NDArray[np.uint8], folder: Path) -> dict[str, Predict]:
+    def write(self, foreign: Foreign, name: str, pixels: NDArray[np.uint8], folder: Path) -> Written:
         """Write SavedModel and ONNX into `folder`; what runs them, by name.
 
         Raises:
@@ -64,12 +64,13 @@ class SavedModel:
         """
         adapted = Adapted(self, foreign)
         write_saved_model(adapted, foreign.shape, folder)
-        write_warmup(name, pixels[:WARMUP_PICTURES], folder)
+        write_warmup(name, pixels, folder)
         try:
-            write_onnx(prediction_function(adapted, foreign.shape), folder / ONNX_FILE)
+            looked = write_onnx(prediction_function(adapted, foreign.shape), folder / FILES[BASE])
         except Exception as error:  # tf2onnx raises whatever an operation that it does not know leads it to
             raise BadModel(f"the SavedModel cannot be converted to ONNX ({short(error)})") from error
-        return {"SavedModel": open_saved_model(folder), "ONNX": open_onnx(folder / ONNX_FILE)}
+        exports = {"SavedModel": open_saved_model(folder), "ONNX": open_onnx(folder / FILES[BASE])}
+        return Written(exports, looked)
 
 
 class Adapted(tf.Module):

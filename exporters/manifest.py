@@ -4,9 +4,11 @@ import importlib.metadata
 from datetime import UTC, datetime
 from typing import Any
 
+from artifacts.bundle import ACTIVATION_MAP
 from artifacts.pixels import PREPROCESSING
-from exporters.parity import Parity
-from exporters.profile import Profile
+from artifacts.speed import machine
+from exporters.activation_map import Map
+from exporters.variants import Order, Variants
 
 LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy", "pillow")
 SPLITS = ("validation", "test")
@@ -16,38 +18,38 @@ def describe(  # noqa: PLR0913 - the fields of one record
     *,
     labels: list[str],
     shape: tuple[int, int, int],
-    file: str,
     metrics: dict[str, Any],
-    parity: Parity,
-    profile: Profile,
     parameters: int,
+    order: Order,
+    variants: Variants,
+    activation_map: Map | None,
+    saved_model: dict[str, Any],
 ) -> dict[str, Any]:
     """The fields that every manifest has.
 
     Args:
         labels: in the order of the outputs.
         shape: (height, width, channels) of the pictures.
-        file: the name of the ONNX file.
         metrics: as in metrics.json; the accuracies are None where nothing was measured.
-        parity: what the gate measured.
-        profile: how fast the ONNX file runs here.
         parameters: of the model.
+        order: what was asked for.
+        variants: what was made, and what was left out.
+        activation_map: the second output of the ONNX graph, if it has one.
+        saved_model: {"encoded": how that signature differs from `artifacts.pixels`} or {"absent": why}.
     """
     height, width, channels = shape
+    looked = {"activation_map": {"output": ACTIVATION_MAP, **activation_map._asdict()}} if activation_map else {}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "labels": labels,
         "input": {"height": height, "width": width, "channels": channels},
         "preprocessing": PREPROCESSING,
-        "variants": {
-            "fp32": {
-                "file": file,
-                "parity": parity.to_json(),
-                "accuracy": metrics["test"]["accuracy"],
-                "images_per_second": profile.images_per_second,
-                "best_batch": profile.best_batch,
-            },
-        },
+        "variants": variants.made,
+        "left_out": variants.left_out,
+        "exceptions": list(order.exceptions),
+        "measured_on": machine(),
+        "saved_model": saved_model,
+        **looked,
         "metrics": {split: {key: metrics[split][key] for key in ("accuracy", "loss")} for split in SPLITS},
         "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
         "parameters": parameters,

@@ -6,21 +6,27 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import tf2onnx
 from numpy.typing import NDArray
 
 from artifacts.bundle import INPUT, OUTPUT
+from exporters import activation_map
+from exporters.activation_map import Map
+from exporters.frameworks import tf2onnx
+from exporters.graph import OPSET, optimised
 
-OPSET = 17  # what Triton 2.51 and every ONNX Runtime since 1.13 run
 
+def write_onnx(predict: Any, path: Path) -> Map | None:
+    """Convert `predict` (see `to_saved_model.prediction_function`), optimise it and write it to `path`.
 
-def write_onnx(predict: Any, path: Path) -> None:
-    """Convert `predict` (see `to_saved_model.prediction_function`) and write it to `path`."""
+    The activation map that it has as a second output, if its network allows one.
+    """
     model, _ = tf2onnx.convert.from_function(predict, input_signature=predict.input_signature, opset=OPSET)
     _keep_constants(model, predict)
     _name_output(model)
-    onnx.checker.check_model(model, full_check=True)
+    model = optimised(model)
+    found = activation_map.add(model)
     onnx.save(model, path)
+    return found
 
 
 def open_onnx(path: Path) -> Any:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from artifacts.bundle import INPUT, OUTPUT
+from exporters.encoded import ENCODED, encoded_function
+from exporters.frameworks import tf
 
 SIGNATURE = "serving_default"
+WARMUP_PICTURES = 4
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 
@@ -27,7 +29,7 @@ def prediction_function(model: Any, shape: tuple[int, int, int]) -> Any:
 
 
 def write_saved_model(model: Any, shape: tuple[int, int, int], folder: Path) -> None:
-    """Write `saved_model.pb` and `variables/` into `folder`, with the one signature `serving_default`.
+    """Write `saved_model.pb` and `variables/` into `folder`, with the signatures `serving_default` and `encoded`.
 
     Raises:
         OSError: the disk is full.
@@ -35,8 +37,10 @@ def write_saved_model(model: Any, shape: tuple[int, int, int], folder: Path) -> 
     holder = tf.Module()
     holder.model = model
     holder.predict = prediction_function(model, shape)
+    holder.encoded = encoded_function(holder.predict, shape)
+    signatures = {SIGNATURE: holder.predict, ENCODED: holder.encoded}
     try:
-        tf.saved_model.save(holder, str(folder), signatures={SIGNATURE: holder.predict})
+        tf.saved_model.save(holder, str(folder), signatures=signatures)
     except tf.errors.ResourceExhaustedError as error:  # what TensorFlow makes of a full disk
         raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
     # A fingerprint of one save, which TensorFlow Serving does not read; the manifest seals the files instead.
@@ -44,14 +48,14 @@ def write_saved_model(model: Any, shape: tuple[int, int, int], folder: Path) -> 
 
 
 def write_warmup(name: str, pixels: NDArray[np.uint8], folder: Path) -> None:
-    """Write warm-up requests, one per picture of `pixels` (N, H, W, C), as a TFRecord file of PredictionLog.
+    """Write warm-up requests, a TFRecord file of PredictionLog: one for each of the first of `pixels`, (N, H, W, C).
 
     See "SavedModel Warmup" in TensorFlow Serving's documentation.
     """
     path = folder / WARMUP
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for picture in pixels:
+        for picture in pixels[:WARMUP_PICTURES]:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
             request.model_spec.signature_name = SIGNATURE

@@ -10,8 +10,7 @@ from artifacts import pixels
 from artifacts.errors import BadPicture, WrongUse
 from artifacts.settings import Settings
 from serving.answers import TOP_K, answers
-from serving.engine.live import VARIANT
-from serving.engine.onnx import open_onnx
+from serving.engine.variants import open_best
 
 
 def predict(version: Path, images: list[Path], settings: Settings) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def predict(version: Path, images: list[Path], settings: Settings) -> dict[str, 
     if missing := [str(path) for path in images if not path.is_file()]:
         raise WrongUse(f"there is no file {', '.join(missing)}; give the paths of pictures")
     bundle = bundles.verify(version)
-    runtime = open_onnx(bundle, VARIANT, threads=1)
+    opened = open_best(bundle, settings.variant, threads=1)
     predictions: list[dict[str, Any]] = []
     for path in images:
         prediction: dict[str, Any] = {"file": str(path)}
@@ -35,6 +34,6 @@ def predict(version: Path, images: list[Path], settings: Settings) -> dict[str, 
         except BadPicture as error:
             prediction["error"] = {"code": error.code, "message": str(error)}
         else:
-            prediction |= answers(runtime.run(picture[np.newaxis]), bundle.labels, TOP_K)[0]
+            prediction |= answers(opened.runtime.run(picture[np.newaxis]), bundle.labels, TOP_K)[0]
         predictions.append(prediction)
-    return {"model": bundle.identity(VARIANT), "predictions": predictions}
+    return {"model": bundle.identity(opened.variant), "predictions": predictions}

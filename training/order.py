@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from artifacts.errors import BadData, BadRun, WrongUse
+from artifacts.pictures import LEAST
 from artifacts.run import Run
 from artifacts.store import check_name
 from training import presets
@@ -17,7 +18,6 @@ from training.data.sources import NAMED, load, model_name
 from training.narration import say
 from training.readers import Shape
 
-HELD_OUT = 16  # pictures that the parity gate asks for at least
 FEWEST = 200  # validation pictures by which a preset's share can choose the best epoch
 
 
@@ -40,8 +40,8 @@ class Order:
             BadData: the pictures are missing, damaged, or cannot be trained on.
         """
         data = load(self.data, self._at_input, self.data_dir, cache)
-        if len(data.files) < HELD_OUT:
-            raise BadData(f"{self.data} has {len(data.files)} readable pictures; at least {HELD_OUT} are needed")
+        if len(data.files) < LEAST:
+            raise BadData(f"{self.data} has {len(data.files)} readable pictures; at least {LEAST} are needed")
         given = {f"{part}_share" for part in ("validation", "test") if part in data.parts}
         if wrong := given & self.asked:
             key = min(wrong)

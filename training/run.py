@@ -15,14 +15,13 @@ import tomli_w
 
 from artifacts import files
 from artifacts.errors import BadRun, TintypeError
-from artifacts.pictures import Pictures, representative
 from artifacts.run import Run, new_id, unfinished
 from training import backend, order
 from training.config import Recipe
-from training.data import split
+from training.data import encoded, split
 from training.data.dataset import Data
 from training.narration import announce, say
-from training.order import HELD_OUT, Order
+from training.order import Order
 
 if TYPE_CHECKING:
     import keras
@@ -128,18 +127,6 @@ def build(name: str, recipe: Recipe, classes: int) -> "keras.Model":
         keras.config.set_dtype_policy(before)
 
 
-def held_out(data: Data, divided: split.Split) -> Pictures:
-    """Encoded pictures of the test part; where that has fewer than HELD_OUT, of validation and train too."""
-    positions = divided["test"]
-    for part in ("validation", "train"):
-        if len(positions) < HELD_OUT:
-            positions = np.concatenate([positions, divided[part]])
-    sizes = np.array([len(data.encode(position)) for position in positions])
-    kept = positions[representative(data.classes[positions], sizes)]
-    encoded = [data.encode(position) for position in kept]
-    return Pictures(encoded, [data.files[position] for position in kept], data.classes[kept])
-
-
 def _carry_out(  # noqa: PLR0913, PLR0917 - what a training needs
     run: Run, asked: Order, data: Data, divided: split.Split, versions: dict[str, str], model: "keras.Model"
 ) -> Run:
@@ -204,7 +191,7 @@ def _write_end(run: Run, story: "Story") -> None:
     from training.report.page import render
 
     story.model.save(run.model_file)
-    held_out(story.data, story.split).save(run.pictures_file)
+    encoded.keep(run, story.data, story.split, story.model.predict_on_batch)
     files.write_atomic(run.report_file, render(story))
     files.write_json(run.path / "environment.json", story.environment)
     files.fsync(run.model_file)

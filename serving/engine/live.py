@@ -12,10 +12,9 @@ from artifacts.errors import BadBundle, TintypeError
 from artifacts.settings import Settings
 from artifacts.store import PREVIOUS, PRODUCTION, Reference, Store
 from serving.engine.batching import Engine
-from serving.engine.onnx import open_onnx
+from serving.engine.variants import open_best
 from serving.lanes.memory import MemoryLane
 
-VARIANT = "fp32"
 SPARE = 4  # loaded versions that no alias names
 ONLY_SECONDS = 1.0  # how long the only model in production is taken to be the only one
 
@@ -29,10 +28,9 @@ class LiveModel:
         self.bundle = bundle
         self.labels = bundle.labels
         self.shape = bundle.shape
-        self.identity = bundle.identity(VARIANT)
-        best_batch = bundle.best_batch(VARIANT)
         # On a CPU, threads that each run a batch of their own beat threads that share one: no barriers in the graph.
-        runtime = open_onnx(bundle, VARIANT, threads=1)
+        variant, best_batch, runtime = open_best(bundle, settings.variant, threads=1)
+        self.identity = bundle.identity(variant)
         self.lane = MemoryLane(settings.queue_depth, best_batch)
         self._engine = Engine(runtime, self.lane, best_batch, threads)
 

@@ -14,7 +14,7 @@ from artifacts import bundle as bundles
 from artifacts import files
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
-from serving.engine.live import VARIANT
+from serving.engine.variants import choices
 from serving.jobs.inputs import read_chunk, write_listing
 from serving.jobs.pool import run_chunks
 from serving.jobs.results import write_results
@@ -38,7 +38,8 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
         Busy: another process works on this job.
     """
     bundle = bundles.verify(version)
-    identity = bundle.identity(VARIANT)
+    choice = choices(bundle, settings.variant)[0]
+    identity = bundle.identity(choice.variant)
     pinned = {"folder": str(folder.resolve()), "model": identity, "max_pixels": settings.max_pixels}
     job = job or settings.jobs / job_id(folder, pinned)
     if not folder.is_dir():
@@ -51,7 +52,7 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
         (job / "parts").mkdir(exist_ok=True)
         listing, done = write_listing(folder, job / "inputs", skip=job), 0
         progress(done, listing.files)
-        for finished in run_chunks(job, folder, version, listing.chunks, settings):
+        for finished in run_chunks(job, folder, version, choice, listing.chunks, settings):
             done += finished
             progress(done, listing.files)
         parts = [job / "parts" / read_chunk(job / "inputs", number).part for number in range(listing.chunks)]
@@ -80,7 +81,8 @@ def _pin(job: Path, meant: dict[str, Any]) -> None:
 
 def _named(job: dict[str, Any]) -> str:
     model = job["model"]
-    return f"{job['folder']} with {model['name']}@{model['version']} and at most {job['max_pixels']} pixels"
+    variant = f"{model['name']}@{model['version']} in {model['variant']}"
+    return f"{job['folder']} with {variant} and at most {job['max_pixels']} pixels"
 
 
 def _sweep(job: Path, parts: list[Path]) -> None:

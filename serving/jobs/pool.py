@@ -16,8 +16,8 @@ from artifacts import bundle as bundles
 from artifacts.errors import TintypeError
 from artifacts.settings import Settings
 from serving.children import die_with_parent
-from serving.engine.live import VARIANT
 from serving.engine.onnx import open_onnx
+from serving.engine.variants import Choice
 from serving.jobs.chunk import Classifier, classify_chunk
 from serving.jobs.inputs import read_chunk
 from serving.jobs.parts import is_whole, write_part
@@ -27,7 +27,9 @@ WINDOW = 2  # chunks handed out for each process: one at work, one ready
 _model: Classifier | TintypeError  # of a process of the pool, opened when it starts, or why it could not be
 
 
-def run_chunks(job: Path, folder: Path, version: Path, chunks: int, settings: Settings) -> Iterator[int]:
+def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lies
+    job: Path, folder: Path, version: Path, choice: Choice, chunks: int, settings: Settings
+) -> Iterator[int]:
     """Have the part of every chunk on the disk; yields the number of files of each chunk as it is done.
 
     Raises:
@@ -35,7 +37,7 @@ def run_chunks(job: Path, folder: Path, version: Path, chunks: int, settings: Se
         TintypeError: a process of the pool died, or the model failed.
     """
     processes = min(len(os.sched_getaffinity(0)), chunks)
-    start = (version, settings.max_pixels, os.getpid())
+    start = (version, choice, settings.max_pixels, os.getpid())
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, _open_model, start) as pool:
         running: set[Future[int]] = set()
@@ -53,13 +55,14 @@ def run_chunks(job: Path, folder: Path, version: Path, chunks: int, settings: Se
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _open_model(version: Path, max_pixels: int, parent: int) -> None:
+def _open_model(version: Path, choice: Choice, max_pixels: int, parent: int) -> None:
     global _model  # noqa: PLW0603 - the one model of this process
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work
     try:
         bundle = bundles.read(version)
-        _model = Classifier(bundle, open_onnx(bundle, VARIANT, threads=1), bundle.best_batch(VARIANT), max_pixels)
+        runtime = open_onnx(bundle, choice.variant, threads=1)
+        _model = Classifier(bundle, runtime, choice.best_batch, max_pixels)
     except TintypeError as error:
         _model = error
 

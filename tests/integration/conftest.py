@@ -1,23 +1,61 @@
 """A real home folder: digits trained, exported and deployed once for all tests of this tier."""
 
+import json
+import shutil
+
 import pytest
 
 import tintype
 from artifacts.pictures import Pictures
 from artifacts.run import find
+from artifacts.store import Reference, Store
 from tests.real import Home, serving
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """digits@1 in production; tests may add models and jobs to it, and leave digits as it is."""
+    """digits@1, in fp32 alone, in production; tests may add models and jobs to it, and leave digits as it is."""
     path = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TINTYPE_HOME", str(path))
-        assert tintype.main(["train", "digits", "--preset", "digits", "--epochs", "6"]) == 0
-        assert tintype.main(["export", "latest"]) == 0
-        assert tintype.main(["deploy", "digits"]) == 0
+    _tintype(path, "train", "digits", "--preset", "digits", "--epochs", "6")
+    _tintype(path, "export", "latest", "--precision", "fp32")
+    _tintype(path, "deploy", "digits")
     return Home(path)
+
+
+@pytest.fixture(scope="session")
+def whole(home, tmp_path_factory):
+    """Another home, with digits@1 of the same run in every precision, in production; tests leave it as it is."""
+    path = tmp_path_factory.mktemp("whole")
+    shutil.copytree(home.path / "runs", path / "runs")
+    _tintype(path, "export", "latest")
+    _tintype(path, "deploy", "digits")
+    return Home(path)
+
+
+@pytest.fixture(scope="session")
+def coloured_run(tmp_path_factory):
+    """A run of pictures of 16 × 20 in colour, with 4 labels: nothing of it can be swapped unseen."""
+    from tests import runs
+    from training import models
+
+    shape, classes = (16, 20, 3), 4
+    model = models.build("cnn-stride2-bn", shape, classes, seed=0)
+    training = runs.drawn(shape, classes, 64, seed=1)
+    runs.settle(model, training)
+    test = runs.drawn(shape, classes, 40, seed=2)
+    return runs.write(tmp_path_factory.mktemp("runs") / "coloured", model, test, training, name="coloured")
+
+
+@pytest.fixture(scope="session")
+def coloured(coloured_run, tmp_path_factory):
+    """A store with coloured@1, in fp32 alone, in production; tests leave it as it is."""
+    from exporters.export import export
+    from exporters.variants import Order
+
+    store = Store(tmp_path_factory.mktemp("models"))
+    export(coloured_run, store, "coloured", Order(("fp32",)))
+    store.deploy(Reference("coloured"))
+    return store
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +69,24 @@ def server(home):
     """A client of a server that all tests of this tier share."""
     with serving(home) as (_, client):
         yield client
+
+
+@pytest.fixture(scope="session")
+def publish_again(home):
+    """`publish_again(store, name)`: the version of `home` once more, in another store; quicker than an export."""
+
+    def published(store, name="digits"):
+        with store.staging(name) as folder:
+            shutil.copytree(home.path / "models" / "digits" / "1", folder, dirs_exist_ok=True)
+            manifest = json.loads((folder / "manifest.json").read_text())
+            (folder / "manifest.json").unlink()
+            body = {key: manifest[key] for key in manifest if key not in ("name", "version", "files", "sha256")}
+            return store.publish(name, folder, body, {})
+
+    return published
+
+
+def _tintype(path, *arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINTYPE_HOME", str(path))
+        assert tintype.main([*arguments]) == 0

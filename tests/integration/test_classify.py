@@ -11,7 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from artifacts.files import sha256
+from artifacts.pictures import Pictures
 from artifacts.pixels import encode_png
+from tests.real import Home
 
 RESULTS = ("results.csv", "results.parquet", "rejects.csv", "contact_sheet.html", "summary.json")
 
@@ -60,6 +62,27 @@ def test_every_file_has_one_row_in_order_with_the_label_of_the_server(home, serv
         assert [each["label"] for each in json.loads(row["top"])] == [each["label"] for each in prediction["top"]]
         assert (row["width"], row["height"], row["sha256"]) == ("8", "8", sha256(data))
         assert (row["model"], row["version"]) == ("digits", "1")
+
+
+def test_a_folder_is_classified_in_the_variant_that_is_set(whole, pictures, tmp_path):
+    golden = Pictures.load(whole.path / "models" / "digits" / "1" / "golden.npz")
+    assert golden.encoded == pictures.encoded
+    (tmp_path / "pictures").mkdir()
+    for number, data in enumerate(golden.encoded):
+        (tmp_path / "pictures" / f"{number:03}.png").write_bytes(data)
+    other = Home(whole.path)
+    confidences = {}
+    for variant in ("fp32", "int8"):
+        other.environment["TINTYPE_VARIANT"] = variant
+        other.json("classify", tmp_path / "pictures", "--out", tmp_path / variant)
+        confidences[variant] = [float(row["confidence"]) for row in table(tmp_path / variant / "results.csv")]
+        expected = golden.answers.get(variant, golden.probabilities).max(1)
+        assert confidences[variant] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert np.abs(np.subtract(*confidences.values())).max() > 1e-3
+    done = other.run("classify", tmp_path / "pictures", "--out", tmp_path / "fp32")
+    assert done.returncode == 2
+    assert "in fp32" in done.stderr
+    assert "this is" in done.stderr
 
 
 def test_rejects_name_the_file_and_the_reason(home, folder, tmp_path):

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from tests.real import ROOT
+from artifacts.pictures import Pictures
+from artifacts.store import Store
+from tests.real import ROOT, Home
 
 
 def test_the_front_door_opens_no_room_until_it_is_asked_to():
@@ -26,7 +28,11 @@ def test_the_front_door_opens_no_room_until_it_is_asked_to():
         (["deploy", "Digits!"], 2, "received 'Digits!'"),
         (["rollback", "digits"], 1, "no previous version"),
         (["export", "nothing"], 1, "there is no run 'nothing'"),
-        (["export", "latest", "--precision", "int4"], 2, "received int4"),
+        (["export", "latest", "--precision", "int4"], 2, "must be some of fp32,fp16,int8; received 'int4'"),
+        (["export", "latest", "--allow", "int8,"], 2, "received 'int8,'"),
+        (["export", "latest", "--name", "A!"], 2, "received 'A!'"),
+        (["profile", "cats"], 1, "there is no model 'cats'; the models are: digits"),
+        (["profile", "digits@9"], 1, "digits has no version 9; its versions are: 1"),
         (["train", "digits", "--preset", "resnet21"], 2, "there is no preset 'resnet21'"),
         (["train", "digits", "--preset", "cnn", "--set", "epoch=3"], 2, "did you mean epochs"),
         (["train", "digits", "--preset", "cnn", "--set", "epochs"], 2, "key=value"),
@@ -61,12 +67,11 @@ def test_an_unwritable_home_is_said_before_the_training(home, tmp_path):
         assert "epoch" not in done.stderr
 
 
-def test_with_two_models_in_production_one_has_to_be_named(home, pictures, tmp_path):
+def test_with_two_models_in_production_one_has_to_be_named(home, pictures, tmp_path, publish_again):
     shutil.copytree(home.path / "models", tmp_path / "models")
-    shutil.copytree(home.path / "runs", tmp_path / "runs")
     (tmp_path / "a.png").write_bytes(pictures.encoded[0])
     other = type(home)(tmp_path)
-    other.json("export", "latest", "--name", "pets")
+    publish_again(Store(tmp_path / "models"), "pets")
     other.json("deploy", "pets")
     done = other.run("predict", tmp_path / "a.png")
     assert (done.returncode, "name one of: digits, pets" in done.stderr) == (2, True)
@@ -126,12 +131,10 @@ def test_runs_lists_finished_runs(home):
     assert entries[-1]["accuracy"] > 0.9
 
 
-def test_deploy_and_rollback_move_the_alias(home, tmp_path):
-    shutil.copytree(home.path / "runs", tmp_path / "runs")
+def test_deploy_and_rollback_move_the_alias(home, tmp_path, publish_again):
     shutil.copytree(home.path / "models", tmp_path / "models")
     other = type(home)(tmp_path)
-    bundle = other.json("export", "latest")
-    assert bundle["version"] == 2
+    assert publish_again(Store(tmp_path / "models")).version == 2
     assert other.json("deploy", "digits")["aliases"] == {"production": 2, "previous": 1}
     assert other.json("rollback", "digits")["aliases"] == {"production": 1, "previous": 2}
     assert other.json("deploy", "digits@2", "--alias", "canary")["aliases"]["canary"] == 2
@@ -154,6 +157,34 @@ def test_predict_prints_what_the_server_answers(home, server, pictures, tmp_path
     done = home.run("predict", bad)
     assert done.returncode == 1
     assert "this is not a picture" in done.stdout
+
+
+def with_variant(home, variant):
+    other = Home(home.path)
+    other.environment["TINTYPE_VARIANT"] = variant
+    return other
+
+
+@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
+def test_predict_answers_in_the_variant_that_is_set(whole, pictures, tmp_path, variant):
+    (tmp_path / "a.png").write_bytes(pictures.encoded[0])
+    golden = Pictures.load(whole.path / "models" / "digits" / "1" / "golden.npz")
+    answer = with_variant(whole, variant).json("predict", tmp_path / "a.png")
+    expected = golden.answers.get(variant, golden.probabilities)[0]
+    (prediction,) = answer["predictions"]
+    assert answer["model"]["variant"] == variant
+    assert prediction["label"] == str(expected.argmax())
+    assert prediction["confidence"] == pytest.approx(float(expected.max()), abs=1e-5)
+
+
+def test_a_variant_that_was_not_exported_is_said_so(home, pictures, tmp_path):
+    (tmp_path / "a.png").write_bytes(pictures.encoded[0])
+    without = with_variant(home, "int8")
+    for arguments in (["predict", tmp_path / "a.png"], ["classify", tmp_path, "--out", tmp_path / "out"]):
+        done = without.run(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        says = "digits@1 has no int8 (the export was not asked for it); set TINTYPE_VARIANT to one of: fp32"
+        assert done.stderr.splitlines()[-1] == f"tintype: {says}"
 
 
 def test_a_run_leaves_what_the_design_fixes(home):

@@ -13,10 +13,15 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import exporters.export as exporting
 from artifacts.bundle import verify
-from artifacts.errors import BadRun, ParityFailed, WrongUse
+from artifacts.errors import BadRun, ParityFailed
 from artifacts.pictures import Pictures
 from artifacts.run import find
 from artifacts.store import Store
+from exporters.export import export
+from exporters.variants import Order
+from tests.real import Home
+
+FP32 = Order(("fp32",))
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def test_the_manifest_says_everything(version, run):
     assert variant["images_per_second"] > 0
     assert 0 < variant["parity"]["max_difference"] <= 1e-4
     assert variant["parity"]["differing_labels"] == 0
-    assert variant["parity"]["batches"] == [1, 7]
+    assert variant["parity"]["batches"] == [1, 7, 32]
     assert manifest["metrics"]["test"]["accuracy"] == run.metrics()["test"]["accuracy"]
     assert manifest["parameters"] == 30_802
     assert manifest["libraries"]["tensorflow"] == tf.__version__
@@ -75,8 +80,20 @@ def test_the_version_is_one_of_tensorflow_serving_with_warm_up_requests(version,
     np.testing.assert_array_equal(tf.make_ndarray(log.predict_log.request.inputs["image"]), pixels[:1])
 
 
+def test_the_signature_encoded_takes_the_files_themselves(version, golden):
+    signature = tf.saved_model.load(str(version)).signatures["encoded"]
+    answers = signature(encoded=tf.constant(golden.encoded))["probabilities"]
+    np.testing.assert_allclose(answers, golden.probabilities, atol=1e-4)
+    told = verify(version).manifest["saved_model"]["encoded"]
+    assert (told["pictures"], told["refused"], told["differing_labels"]) == (64, 0, 0)
+    assert (told["pixels_max_difference"], told["not_done"]) == (0, ["EXIF orientation", "WebP"])
+    assert told["max_difference"] <= 1e-4
+
+
 def test_the_model_has_a_configuration_for_triton(version):
     text = (version.parent / "config.pbtxt").read_text()
+    best = verify(version).manifest["variants"]["fp32"]["best_batch"]
+    assert f"preferred_batch_size: [{best}]" in text
     assert 'name: "digits"' in text
     assert "TYPE_UINT8 dims: [28, 28, 1]" in text
     assert "dims: [10]" in text
@@ -100,7 +117,7 @@ def _swapped(write):
         def upside_down(image):
             return predict(tf.reverse(image, axis=[1]))
 
-        write(upside_down, path)
+        return write(upside_down, path)
 
     return sabotaged
 
@@ -109,7 +126,7 @@ def test_an_onnx_that_answers_otherwise_is_not_published(run, tmp_path, monkeypa
     monkeypatch.setattr(exporting, "write_onnx", _swapped(exporting.write_onnx))
     store = Store(tmp_path)
     with pytest.raises(ParityFailed, match="ONNX differs"):
-        exporting.export(run, store, "digits")
+        export(run, store, "digits", FP32)
     assert store.names() == []
     assert not list((tmp_path / "digits").glob("[0-9]*"))
     assert not list((tmp_path / "digits").glob(".tmp-*"))
@@ -127,7 +144,7 @@ def test_other_weights_in_the_saved_model_are_not_published(run, tmp_path, monke
 
     monkeypatch.setattr(exporting, "write_saved_model", sabotaged)
     with pytest.raises(ParityFailed, match="SavedModel differs"):
-        exporting.export(run, Store(tmp_path), "digits")
+        export(run, Store(tmp_path), "digits", FP32)
     assert Store(tmp_path).names() == []
 
 
@@ -139,14 +156,14 @@ def test_labels_that_do_not_fit_the_model_are_refused(run, tmp_path):
     broken = _copied(run, tmp_path)
     (broken.path / "labels.json").write_text(json.dumps(["a", "b"]))
     with pytest.raises(BadRun, match="2 labels and a model of 10 outputs"):
-        exporting.export(broken, Store(tmp_path / "models"), "digits")
+        export(broken, Store(tmp_path / "models"), "digits", FP32)
 
 
 def test_a_truncated_model_is_refused(run, tmp_path):
     broken = _copied(run, tmp_path)
     broken.model_file.write_bytes(broken.model_file.read_bytes()[:-100])
     with pytest.raises(BadRun, match="cannot be loaded"):
-        exporting.export(broken, Store(tmp_path / "models"), "digits")
+        export(broken, Store(tmp_path / "models"), "digits", FP32)
 
 
 def test_a_model_file_with_code_in_it_is_not_run(run, tmp_path):
@@ -164,33 +181,24 @@ def test_a_model_file_with_code_in_it_is_not_run(run, tmp_path):
             new.writestr(item, text)
     broken.model_file.write_bytes(out.getvalue())
     with pytest.raises(BadRun, match="cannot be loaded"):
-        exporting.export(broken, Store(tmp_path / "models"), "digits")
+        export(broken, Store(tmp_path / "models"), "digits", FP32)
 
 
-def test_a_precision_that_is_not_made_is_said_so(run, tmp_path):
-    with pytest.raises(WrongUse, match="received int4"):
-        exporting.export(run, Store(tmp_path), "digits", ("int4",))
-
-
-def test_a_kill_9_during_export_leaves_no_version_or_a_whole_one(home, run, tmp_path):
-    other = tmp_path / "home"
-    shutil.copytree(home.path / "runs", other / "runs")
-    model = other / "models" / "digits"
-    steps = ["saved_model.pb", "model.onnx", "golden.npz", "manifest.json"]
-    for step in steps:
-        process = home.start("export", run.id, TINTYPE_HOME=str(other))
-        while process.poll() is None and not list(model.glob(f".tmp-*/{step}")):
-            time.sleep(0.001)
-        process.kill()
-        process.wait()
-        process.stderr.close()
-        for number in Store(other / "models").versions("digits"):
-            assert verify(model / str(number)).version == number
-    before = Store(other / "models").versions("digits")
-    done = home.start("export", run.id, TINTYPE_HOME=str(other))
-    assert done.wait() == 0
-    done.stderr.close()
-    after = Store(other / "models").versions("digits")
-    assert len(after) == len(before) + 1
-    assert after[-1] > max(before, default=0)
-    assert not list(model.glob(".tmp-*"))
+def test_a_kill_9_while_a_version_is_published_leaves_none_or_a_whole_one(home, run, tmp_path):
+    """At every other moment: tests/acceptance/test_kills.py."""
+    other = Home(tmp_path / "home")
+    shutil.copytree(home.path / "runs", other.path / "runs")
+    store = Store(other.path / "models")
+    command = ("export", run.id, "--precision", "fp32")
+    process = other.start(*command)
+    while process.poll() is None and not list(store.root.glob("digits/.tmp-*/manifest.json")):
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    before = store.versions("digits")
+    for number in before:
+        assert verify(store.path("digits", number)).version == number
+    assert other.json(*command)["version"] == 2
+    assert store.versions("digits") == [*before, 2]
+    assert not list(store.root.glob("digits/.tmp-*"))

@@ -75,6 +75,7 @@ def write_onnx(model, path, **options):
 def bring(made, tmp_path, monkeypatch, capfd):
     """`bring("functional.h5", …)`: import it with ten labels into a home of its own; what was printed as JSON."""
     monkeypatch.setenv("TINTYPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TINTYPE_VARIANT", "fp32")  # it is compared with the original, which no other variant equals
 
     def brought(name, *options, labels="ten.txt"):
         code = tintype.main(["import", str(made / name), "--labels", str(made / labels), *options, "--json"])
@@ -152,7 +153,8 @@ def test_an_imported_run_is_exported_deployed_and_answers(bring, elsewhere, digi
     assert told["metrics"]["test"] == {"accuracy": None, "loss": None}
     (listed,) = tell(capfd, "runs")
     assert (listed["name"], listed["accuracy"]) == ("older", None)
-    manifest = tell(capfd, "export", "latest")
+    manifest = tell(capfd, "export", "latest", "--precision", "fp32,int8")
+    assert manifest["left_out"] == {"int8": "no training pictures were kept, by which int8 is calibrated"}
     assert manifest["imported"]["file"] == "functional.h5"
     assert manifest["judged_on"].startswith("64 generated pictures")
     assert manifest["variants"]["fp32"]["accuracy"] is None
@@ -176,7 +178,8 @@ def test_a_model_of_another_format_becomes_a_version_that_answers_the_same(
     has_saved_model = not name.endswith(".onnx")
     version = verify(tmp_path / "home" / "models" / "foreign" / "1")
     assert (version.path / "saved_model.pb").exists() == has_saved_model
-    assert ("saved_model" in manifest) != has_saved_model
+    assert set(manifest["saved_model"]) == {"encoded" if has_saved_model else "absent"}
+    assert set(manifest["variants"]) | set(manifest["left_out"]) == {"fp32", "fp16", "int8"}
     golden = Pictures.load(version.golden_file)
     np.testing.assert_allclose(
         golden.probabilities,
@@ -261,7 +264,7 @@ def test_a_lambda_is_refused_until_it_is_allowed_at_each_step(made, bring, capfd
         assert err.index("loading a model runs its code") < err.index("Lambda 'double'") < err.index("--allow-code")
         told = bring(tmp_path / name, "--scaling", "unit", "--allow-code")
         command = ["export" if name == "code.keras" else "save", told["run"]]
-        command += [str(tmp_path / "again.h5")] if command[0] == "save" else []
+        command += [str(tmp_path / "again.h5")] if command[0] == "save" else ["--precision", "fp32"]
         assert tintype.main(command) == 1
         assert "Lambda 'double'" in capfd.readouterr().err
         tell(capfd, *command, "--allow-code")
@@ -303,7 +306,7 @@ def test_onnx_of_one_picture_at_a_time_is_opened_up_where_its_graph_allows(bring
         onnx.save(model, tmp_path / name)
     manifest = bring(tmp_path / "free.onnx", "--scaling", "signed")
     assert manifest["imported"]["layout"] == "NCHW"
-    assert manifest["variants"]["fp32"]["parity"]["batches"] == [1, 7]
+    assert manifest["variants"]["fp32"]["parity"]["batches"] == [1, 7, 32]
     shutil.rmtree(tmp_path / "home")
     code, err = refused(tmp_path / "bound.onnx", "--scaling", "signed")
     assert (code, "export it with a free batch dimension" in err) == (1, True)

@@ -46,6 +46,25 @@ def test_names_the_model_that_answered(home, server, pictures):
     assert answer["model"] == {"name": "digits", "version": 1, "sha256": bundle.sha256, "variant": "fp32"}
 
 
+def test_int8_answers_when_it_is_set_as_it_did_at_the_export(whole):
+    golden = Pictures.load(whole.path / "models" / "digits" / "1" / "golden.npz")
+    with serving(whole, TINTYPE_VARIANT="int8") as (_, client):
+        _, answer = client.predict_form([(f"{n}.png", data) for n, data in enumerate(golden.encoded)])
+    assert answer["model"]["variant"] == "int8"
+    expected = golden.answers["int8"]
+    assert [each["label"] for each in answer["predictions"]] == [str(row.argmax()) for row in expected]
+    confidences = [each["confidence"] for each in answer["predictions"]]
+    assert confidences == pytest.approx(expected.max(1).tolist(), abs=1e-5)
+
+
+def test_a_variant_that_the_version_does_not_have_is_a_problem_that_says_why(home, pictures):
+    with serving(home, TINTYPE_VARIANT="int8") as (_, client):
+        status, problem = client.predict(pictures.encoded[0])
+        assert (status, problem["code"]) == (503, "bad_bundle")
+        assert "digits@1 has no int8 (the export was not asked for it)" in problem["detail"]
+        assert client.get("/health/ready")[0] == 503
+
+
 def test_many_pictures_are_answered_in_their_order_as_each_alone(server, pictures):
     alone = [server.predict(data)[1]["predictions"][0] for data in pictures.encoded]
     _, answer = server.predict_form([(f"{n}.png", data) for n, data in enumerate(pictures.encoded)])
@@ -239,10 +258,10 @@ def test_slow_uploads_leave_health_its_threads(home):
             time.sleep(0.01)
 
 
-def test_many_versions_asked_for_are_not_all_kept(home, pictures, tmp_path, eventually):
+def test_many_versions_asked_for_are_not_all_kept(pictures, tmp_path, publish_again, eventually):
     store = Store(tmp_path / "models")
     for _ in range(8):
-        _publish_again(home, store)
+        publish_again(store)
     store.deploy(parse("digits@1"))
     live = LiveModels(read({"TINTYPE_HOME": str(tmp_path), "TINTYPE_API_PROCESSES": "1"}))
     pixels = pictures.decode(28, 28, 1)
@@ -252,15 +271,6 @@ def test_many_versions_asked_for_are_not_all_kept(home, pictures, tmp_path, even
     kept = (SPARE + 1) * len(os.sched_getaffinity(0))
     eventually(lambda: len([each for each in threading.enumerate() if each.name.startswith("engine-")]) == kept)
     assert live.get(Reference("digits")).bundle.version == 1
-
-
-def _publish_again(home, store):
-    with store.staging("digits") as folder:
-        shutil.copytree(home.path / "models" / "digits" / "1", folder, dirs_exist_ok=True)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").unlink()
-        body = {key: manifest[key] for key in manifest if key not in ("name", "version", "files", "sha256")}
-        store.publish("digits", folder, body, {})
 
 
 def test_neither_keras_nor_tensorflow_is_in_any_serving_process(home):
@@ -352,16 +362,18 @@ def _until_it_dies(client, data):
     try:
         while client.predict(data)[0] == 200:
             pass
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # the last: it died in the middle of an answer
         return
 
 
-def test_a_deploy_takes_effect_and_for_a_damaged_version_the_previous_one_answers(home, pictures, tmp_path):
+def test_a_deploy_takes_effect_and_for_a_damaged_version_the_previous_one_answers(
+    home, pictures, tmp_path, publish_again
+):
     other = tmp_path / "home"
     shutil.copytree(home.path / "models", other / "models")
     store = other / "models" / "digits"
     with serving(home, TINTYPE_HOME=str(other)) as (_, client):
-        _publish_again(home, Store(other / "models"))
+        publish_again(Store(other / "models"))
         assert client.predict(pictures.encoded[0])[1]["model"]["version"] == 1
         Store(other / "models").deploy(parse("digits@2"))
         assert client.predict(pictures.encoded[0])[1]["model"]["version"] == 2

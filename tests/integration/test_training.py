@@ -26,6 +26,8 @@ PAPERS = {
     "report.html",
     "split.json",
     "tensorboard",
+    "test_pictures.npz",
+    "training_pictures.npz",
 }
 
 

@@ -34,7 +34,6 @@ def test_what_was_sealed_verifies_and_says_what_it_is(sealed):
     assert len(opened.sha256) == 64
     assert opened.variant_file("fp32") == sealed / "model.onnx"
     assert opened.golden_file == sealed / "golden.npz"
-    assert opened.best_batch("fp32") == 4
     assert opened.identity("fp32") == {
         "name": "digits",
         "version": 3,
@@ -183,11 +182,60 @@ def test_a_manifest_that_lacks_a_field_is_refused(sealed, field):
 
 
 def test_a_listed_file_outside_the_bundle_is_refused(sealed):
-    (sealed.parent / "secret").write_bytes(b"x")
-    files = bundle.read(sealed).manifest["files"]
-    reseal(sealed, files={**files, "../secret": files["model.onnx"]})
-    with pytest.raises(BadBundle, match=r"missing or strange: \.\./secret"):
+    (sealed.parent / "secret").write_bytes(b"graph")
+    listed = bundle.read(sealed).manifest["files"]
+    for name in ("../secret", str(sealed.parent / "secret"), "variables/../model.onnx", "variables//variables.index"):
+        reseal(sealed, files={**listed, name: listed["model.onnx"]})
+        with pytest.raises(BadBundle, match="files must name plain relative paths inside the bundle; received '"):
+            bundle.verify(sealed)
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("../3/model.onnx", "must have as file a plain relative path in the bundle"),
+        ("/etc/passwd", "must have as file a plain relative path in the bundle"),
+        ("./model.onnx", "must have as file a plain relative path in the bundle"),
+        ("manifest.json", "must have as file one that files lists"),
+        ("model.int8.onnx", "must have as file one that files lists"),
+        ("variables", "must have as file one that files lists"),
+    ],
+)
+def test_a_variant_whose_file_is_not_among_the_sealed_ones_is_refused(sealed, file, sentence):
+    reseal(sealed, variants={"fp32": {"file": "model.onnx", "best_batch": 4}, "int8": {"file": file, "best_batch": 4}})
+    with pytest.raises(BadBundle, match=f"the variant 'int8' {sentence}.*; received '{file}'; export the run again"):
         bundle.verify(sealed)
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "version", "labels", "input", "preprocessing", "variants", "metrics", "files"]
+)
+@pytest.mark.parametrize("wrong", [0, "", [], {}, True, [[]], {"a": []}])
+def test_a_field_of_a_wrong_kind_is_refused_though_its_sha256_is_right(sealed, field, wrong):
+    reseal(sealed, **{field: wrong})
+    with pytest.raises(BadBundle, match=rf"manifest\.json: .*{field}.*; export the run again"):
+        bundle.verify(sealed)
+
+
+def test_a_huge_manifest_is_refused_before_it_is_parsed(sealed):
+    path = sealed / bundle.MANIFEST
+    path.write_text(path.read_text().ljust(bundle.MANIFEST_BYTES))
+    assert bundle.read(sealed).name == "digits"
+    path.write_text(path.read_text() + "{")
+    with pytest.raises(BadBundle, match=r"manifest\.json has 50,000,001 bytes; a manifest has at most 50,000,000"):
+        bundle.read(sealed)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(sealed):
+    put_a_pipe(sealed)
+    listed = bundle.read(sealed).manifest["files"]
+    reseal(sealed, files={**listed, "model.onnx": {"sha256": hashlib.sha256(b"").hexdigest(), "bytes": 0}})
+    with pytest.raises(BadBundle, match=r"model\.onnx is a pipe, socket or device; a bundle holds plain files only"):
+        bundle.verify(sealed)
+    (sealed / bundle.MANIFEST).unlink()
+    os.mkfifo(sealed / bundle.MANIFEST)
+    with pytest.raises(BadBundle, match=r"manifest\.json cannot be read \(there is no plain file of this name\)"):
+        bundle.read(sealed)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

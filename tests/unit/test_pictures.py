@@ -3,9 +3,8 @@ import io
 import numpy as np
 import pytest
 
-from artifacts import pictures
 from artifacts.errors import BadBundle
-from artifacts.pictures import GOLDEN_BYTES, GOLDEN_PICTURES, Pictures, representative
+from artifacts.pictures import GOLDEN_PICTURES, MOST_BYTES, Pictures, representative
 
 
 @pytest.fixture
@@ -73,18 +72,27 @@ def test_a_flipped_byte_is_refused(golden, tmp_path):
 
 def test_the_representatives_take_the_labels_in_turn():
     labels = np.array([0] * 50 + [1] * 50 + [2])
-    chosen = representative(labels, np.ones(101, np.int64))
+    chosen = representative(labels, lambda _: 1)
     assert len(chosen) == GOLDEN_PICTURES
     assert chosen[:5] == [0, 50, 100, 1, 51]
     assert len(set(chosen)) == len(chosen)
 
 
 def test_there_are_no_more_representatives_than_pictures():
-    assert representative(np.array([1, 0]), np.array([5, 5])) == [1, 0]
+    assert representative(np.array([1, 0]), lambda _: 5) == [1, 0]
 
 
-def test_large_pictures_are_fewer_and_never_under_sixteen(monkeypatch):
-    huge = representative(np.zeros(100, np.int64), np.full(100, GOLDEN_BYTES))
-    assert len(huge) == 16
-    monkeypatch.setattr(pictures, "GOLDEN_BYTES", 200)
-    assert len(representative(np.zeros(100, np.int64), np.full(100, 10))) == 20
+def test_large_pictures_are_fewer_and_never_under_sixteen():
+    assert len(representative(np.zeros(100, np.int64), lambda _: MOST_BYTES)) == 16
+    assert len(representative(np.zeros(100, np.int64), lambda _: 10, most_bytes=200)) == 20
+
+
+def test_pictures_that_are_not_looked_at_are_not_read():
+    read = []
+    representative(np.arange(100) % 7, lambda position: read.append(position) or MOST_BYTES // 20)
+    assert len(read) == 21
+
+
+def test_fewer_are_the_beginning_of_more():
+    labels = np.random.default_rng(0).integers(0, 5, 300)
+    assert representative(labels, lambda _: 1) == representative(labels, lambda _: 1, most=200)[:GOLDEN_PICTURES]

@@ -75,7 +75,11 @@ def test_a_number_that_makes_no_sense_is_refused(name, text):
 
 @pytest.mark.parametrize(
     ("name", "allowed", "given"),
-    [("DEVICE", "auto or cpu", "cuda"), ("RUNTIME", "onnx", "saved_model"), ("VARIANT", "auto or fp32", "int8")],
+    [
+        ("DEVICE", "auto or cpu", "cuda"),
+        ("RUNTIME", "onnx", "saved_model"),
+        ("VARIANT", "auto or fp32 or fp16 or int8", "int4"),
+    ],
 )
 def test_a_choice_that_is_not_served_is_refused(name, allowed, given):
     with pytest.raises(WrongUse, match=f"TINTYPE_{name} must be {allowed}; received '{given}'"):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from artifacts import bundle
+from artifacts import bundle, tf_serving
 from artifacts.errors import BadBundle, ModelRequired, UnknownModel, WrongUse
 from artifacts.store import Reference, Store, parse
 
@@ -360,7 +360,7 @@ def test_the_catalogue_tells_of_every_version(store, publish, manifest):
     assert store.catalogue("letters") == [third]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"production": "x"}', "null"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"production": "x"}', '{"production": true}', "null", "[" * 100_000])
 def test_a_damaged_aliases_file_is_refused_with_a_sentence(store, publish, text):
     publish()
     (store.root / "digits" / "aliases.json").write_text(text)
@@ -393,3 +393,17 @@ def test_aliases_moved_at_once_by_many_are_always_whole(store, publish):
     assert set(seen) <= {1, 2, 3}
     aliases = store.aliases("digits")
     assert aliases["production"] != aliases["previous"]
+
+
+def test_no_model_takes_the_name_of_the_file_for_tensorflow_serving(store, publish):
+    for act in (publish, parse, store.rollback, store.catalogue):
+        with pytest.raises(WrongUse, match=r"the name 'tf_serving\.config' is that of the store's file for TensorFlow"):
+            act(tf_serving.FILE)
+    assert not store.root.exists()
+
+
+def test_what_could_not_be_opened_is_not_published(store, publish, manifest):
+    manifest["variants"]["fp32"]["file"] = "model.int8.onnx"
+    with pytest.raises(BadBundle, match=r"must have as file one that files lists; received 'model\.int8\.onnx'"):
+        publish()
+    assert (store.versions("digits"), hidden(store)) == ([], [])

@@ -11,13 +11,11 @@ from tqdm import tqdm
 from artifacts import files, pixels
 from artifacts.errors import BadData
 from artifacts.foreign import Evidence, Predict, Shape
-from artifacts.pictures import Pictures
+from artifacts.pictures import LEAST, Pictures
 from training.config import Recipe
-from training.data import split
+from training.data import encoded, split
 from training.data.dataset import Data
 from training.data.sources import load
-from training.order import HELD_OUT
-from training.run import held_out
 
 BATCH = 256
 TRIED = 2000  # validation pictures that a scaling is tried on
@@ -36,8 +34,8 @@ def labelled(data: str, shape: Shape, labels: list[str], data_dir: Path | None, 
     """
     recipe = Recipe(0, BATCH, "none", 0.0, input=shape, labels=tuple(labels))  # nothing is trained
     pictures = load(data, lambda _: recipe, data_dir, cache)
-    if len(pictures.files) < HELD_OUT:
-        raise BadData(f"{data} has {len(pictures.files)} readable pictures; at least {HELD_OUT} are needed")
+    if len(pictures.files) < LEAST:
+        raise BadData(f"{data} has {len(pictures.files)} readable pictures; at least {LEAST} are needed")
     divided = split.divide(pictures)
     text = split.write(pictures, divided)
 
@@ -50,23 +48,33 @@ def labelled(data: str, shape: Shape, labels: list[str], data_dir: Path | None, 
         return metrics["accuracy"], metrics["loss"]
 
     source = f"{data}, which the model may have been trained on"
-    return Evidence(held_out(pictures, divided), source, json.loads(text)["digest"], text, judged, trial)
+    return Evidence(
+        encoded.held_out(pictures, divided),
+        source,
+        json.loads(text)["digest"],
+        text,
+        judged,
+        trial,
+        test=encoded.of_test(pictures, divided),
+        training=encoded.of_training(pictures, divided),
+    )
 
 
 def generated(shape: Shape) -> Evidence:
     """Smooth random pictures, the same each time: they prove that exports agree, and say nothing of accuracy."""
     rng = np.random.default_rng(0)
-    encoded = []
+    made = []
     for number in range(GENERATED):
         cells = 2 + number % (CELLS - 1)
         patches = rng.integers(0, 256, (cells, cells, shape[2]), np.uint8)
-        encoded.append(pixels.encode_png(pixels.resize(patches, *shape[:2])))
+        made.append(pixels.encode_png(pixels.resize(patches, *shape[:2])))
     names = [f"generated-{number:02d}.png" for number in range(GENERATED)]
-    digest = files.sha256(b"".join(encoded))
+    digest = files.sha256(b"".join(made))
     text = json.dumps({"train": [], "validation": [], "test": [], "skipped": [], "digest": digest}, indent=2) + "\n"
-    pictures = Pictures(encoded, names, np.full(GENERATED, UNKNOWN, np.int64))
+    pictures = Pictures(made, names, np.full(GENERATED, UNKNOWN, np.int64))
     source = f"{GENERATED} generated pictures, since none were given; its accuracy was not measured"
-    return Evidence(pictures, source, digest, text, lambda _: {"validation": NOT_MEASURED, "test": NOT_MEASURED}, None)
+    unmeasured = {"validation": NOT_MEASURED, "test": NOT_MEASURED}
+    return Evidence(pictures, source, digest, text, lambda _: unmeasured, None)
 
 
 def _metrics(predict: Predict, data: Data, rows: NDArray[np.int64], doing: str) -> dict[str, Any]:

@@ -76,6 +76,9 @@ def _check_wrapped(wrapped: keras.Model, pixels: NDArray[np.uint8], expected: ND
 def _write(run: Run, config: dict[str, Any], labels: list[str], evidence: Evidence, metrics: dict[str, Any]) -> None:
     """As a training leaves it; metrics.json last, since it says that the run is whole."""
     evidence.pictures.save(run.pictures_file)
+    if evidence.test and evidence.training:
+        evidence.test.save(run.test_pictures_file)
+        evidence.training.save(run.training_pictures_file)
     files.write_json(run.path / "labels.json", labels)
     files.write_atomic(run.path / "split.json", evidence.split)
     files.write_atomic(run.path / "history.csv", HISTORY)
