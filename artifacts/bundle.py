@@ -20,7 +20,6 @@ MANIFEST = "manifest.json"
 MANIFEST_BYTES = 50_000_000  # one of 1,000 labels and 100 files has 40 kB; parsed, JSON takes many times its size
 INPUT = "image"  # uint8 (N, height, width, channels)
 OUTPUT = "probabilities"  # float32 (N, classes)
-PRECISIONS = ("fp32", "fp16", "int8")  # names of the variants; the first is in every bundle
 ACTIVATION_MAP = "activation_map"  # float32 (N, classes, rows, columns), where a network allows it
 FIELDS = ("name", "version", "labels", "input", "preprocessing", "variants", "metrics", "files")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 CHANNELS = (1, 3)  # grey, RGB
+PRECISIONS = ("fp32", "fp16", "int8")  # names of the variants; the first is in every bundle
 
 
 def faults(manifest: dict[str, Any]) -> Iterator[str]:
@@ -73,22 +74,30 @@ def _files(listed: object) -> Iterator[str]:
 
 
 def _variants(variants: object, listed: dict[str, Any]) -> Iterator[str]:
-    if not isinstance(variants, dict) or "fp32" not in variants:
+    if not isinstance(variants, dict) or PRECISIONS[0] not in variants:
         yield f"variants must be an object with fp32; received {_short(variants)}"
         return
     for name, entry in variants.items():
         variant = f"the variant {_short(name)}"
+        if name not in PRECISIONS:
+            yield f"{variant} must be one of {', '.join(PRECISIONS)}"
         if not isinstance(entry, dict) or "file" not in entry or not _is_whole(entry.get("best_batch")):
             yield f"{variant} must have file and best_batch, a whole number above 0; received {_short(entry)}"
         elif not is_plain(entry["file"]):
             yield f"{variant} must have as file a plain relative path in the bundle; received {_short(entry['file'])}"
         elif entry["file"] not in listed:
             yield f"{variant} must have as file one that files lists; received {_short(entry['file'])}"
+        elif not _is_rate(entry.get("images_per_second", 1)):
+            yield f"{variant} must have images_per_second, a number above 0; received {_short(entry)}"
 
 
 def _is_whole(value: object, least: int = 1) -> bool:
     """Whether a JSON value is a whole number; true and false are none, though Python counts them as 1 and 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _short(value: object) -> str:

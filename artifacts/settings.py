@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from artifacts.bundle import PRECISIONS
 from artifacts.errors import WrongUse
+from artifacts.manifest import PRECISIONS
 from artifacts.pixels import MAX_PIXELS
 
 PREFIX = "TINTYPE_"

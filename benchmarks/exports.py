@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from artifacts.bundle import PRECISIONS, Bundle, verify
+from artifacts.bundle import Bundle, verify
+from artifacts.manifest import PRECISIONS
 from artifacts.pictures import Pictures
 from artifacts.run import Run, find
 from artifacts.store import Store, parse

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from artifacts.bundle import PRECISIONS, Bundle, verify
+from artifacts.bundle import Bundle, verify
+from artifacts.manifest import PRECISIONS
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "var" / "bench"

@@ -6,7 +6,7 @@ from typing import Any
 from artifacts import bundle as bundles
 from artifacts import run as runs
 from artifacts import speed
-from artifacts.bundle import PRECISIONS
+from artifacts.manifest import PRECISIONS
 from artifacts.settings import Settings
 from artifacts.store import PRODUCTION, Reference, Store, check_name, parse
 from commands import ALLOW_CODE, Add

@@ -2,7 +2,8 @@
 
 Where a network ends in average pooling and a dense layer, the layer can be applied before the pooling as well: its mean
 over the places, plus the bias, is the logit (B. Zhou et al., "Learning Deep Features for Discriminative Localization",
-2016). Nothing of it is computed unless it is asked for: see `only_execute_path_to_fetches` in ONNX Runtime.
+2016). ONNX Runtime computes it whether it is asked for or not; measured on one core, that is about 1 % of the time of
+ResNet20 and ResNet50 (a graph in which it costs nothing would need a second input with which to ask).
 """
 
 from typing import Any, NamedTuple

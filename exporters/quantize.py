@@ -33,7 +33,7 @@ AFTER_A_LAYER = ("Relu", "MaxPool")  # in float with the layer before them: what
 SHARES = (0.15, 0.3, 0.5)
 BATCH = 16
 PERCENTILE = 99.999  # of the values of a tensor; the few beyond it would make every step wider
-MOST_VALUES = 10_000_000  # of pictures in all, so that large pictures do not take minutes
+MOST_VALUES = 5_000_000  # of pictures in all, so that large pictures do not take minutes
 LEAST_PICTURES = 32
 LEAST_OPSET, LEAST_IR_VERSION = 13, 7  # the latter is that of the former
 
@@ -82,6 +82,10 @@ class Quantization:
         for share in SHARES:
             first_in_int8 = self._layers[round(share * len(self._layers))]
             yield self._quantized([*nodes[: nodes.index(first_in_int8)], *self._ends()])
+
+    def is_quantized(self, attempt: Attempt) -> bool:
+        """Whether any layer is in int8: a network of two layers has nothing but ends."""
+        return len(attempt.in_float) < len(self._layers)
 
     def _ends(self) -> list[str]:
         graph = Graph(self._model)

@@ -17,7 +17,7 @@ from artifacts.bundle import INPUT
 from exporters.graph import Graph
 
 PLACES = 2048  # of each layer's features, at which its inputs are looked at
-MOST_INPUTS = 1200  # to one output: the work grows with the cube, and a sum of so many rounds well by itself
+MOST_INPUTS = 600  # to one output: the work grows with the cube, and a sum of so many rounds well by itself
 DAMPING = 0.01  # of the mean square of the features, so that unused ones do not take up everything
 LARGEST = 127
 BATCH_VALUES = 50_000  # of pictures that are looked at at once: all features of theirs are in memory

@@ -1,5 +1,6 @@
 """Every precision of a model: made, judged by the gate, measured; what fails is left out with a reason."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from artifacts.bundle import PRECISIONS
 from artifacts.errors import ParityFailed
 from artifacts.foreign import short
+from artifacts.manifest import PRECISIONS
 from exporters import profile
 from exporters.half import write_half
 from exporters.parity import Reference, Verdict, judge
@@ -153,5 +154,5 @@ def _attempts(quantization: Quantization, pixels: NDArray[np.uint8]) -> Iterator
     """First the two that are fast, then those that pay for accuracy with speed."""
     whole, ends = quantization.all_in_int8(), quantization.ends_in_float()
     rates = [profile.rate(attempt.model.SerializeToString(), pixels) for attempt in (whole, ends)]
-    yield from (whole, ends) if rates[0] > CLEARLY * rates[1] else (ends, whole)
-    yield from quantization.more_in_float()
+    fast = (whole, ends) if rates[0] > CLEARLY * rates[1] else (ends, whole)
+    yield from filter(quantization.is_quantized, itertools.chain(fast, quantization.more_in_float()))

@@ -38,8 +38,6 @@ class OnnxRuntime:
             raise BadBundle(f"{bundle.name}@{bundle.version}: the ONNX file cannot be loaded ({error})") from error
         _check_ends(bundle, self._session)
         self._outputs = [OUTPUT]
-        self._options = onnxruntime.RunOptions()
-        self._options.only_execute_path_to_fetches = True  # the activation map costs nothing while nobody asks for it
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities, float32 (N, classes), of pictures, uint8 (N, height, width, channels).
@@ -47,7 +45,7 @@ class OnnxRuntime:
         Raises:
             EngineFailed: the model gave what is no number.
         """
-        probabilities: NDArray[np.float32] = self._session.run(self._outputs, {INPUT: pixels}, self._options)[0]
+        probabilities: NDArray[np.float32] = self._session.run(self._outputs, {INPUT: pixels})[0]
         if not np.isfinite(probabilities).all():
             raise EngineFailed("the model gave a probability that is not a number")
         return probabilities

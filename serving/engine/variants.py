@@ -3,8 +3,9 @@
 import logging
 from typing import NamedTuple
 
-from artifacts.bundle import PRECISIONS, Bundle
+from artifacts.bundle import Bundle
 from artifacts.errors import BadBundle
+from artifacts.manifest import PRECISIONS
 from artifacts.settings import AUTO
 from artifacts.speed import figures
 from serving.engine.onnx import OnnxRuntime, open_onnx

@@ -14,8 +14,9 @@ from tensorflow_serving.config import model_server_config_pb2
 import exporters.export as exporting
 import tintype
 from artifacts import speed
-from artifacts.bundle import PRECISIONS, verify
+from artifacts.bundle import verify
 from artifacts.errors import BadBundle
+from artifacts.manifest import PRECISIONS
 from artifacts.pictures import Pictures
 from artifacts.pixels import encode_png
 from artifacts.run import Run, find

@@ -57,6 +57,12 @@ def test_a_grey_model_whose_accuracy_nobody_measured_has_no_fault(whole):
         ("files", "files must give sha256 and bytes of 'a'", [{"a": wrong} for wrong in (None, 5, [], {})]),
         ("files", "files must give sha256 and bytes", [{"a": {**FILE, "bytes": wrong}} for wrong in NOT_WHOLE]),
         ("files", "files must give sha256 and bytes", [{"a": {**FILE, "sha256": wrong}} for wrong in (None, 5, [])]),
+        ("variants", "the variant 'int4' must be one of fp32, fp16, int8", [{"fp32": FP32, "int4": FP32}]),
+        (
+            "variants",
+            "must have images_per_second, a number above 0",
+            [{"fp32": {**FP32, "images_per_second": wrong}} for wrong in (None, "9", True, 0, -1.0, float("inf"))],
+        ),
         ("variants", "variants must be an object with fp32", [None, 1, [], ["fp32"], "fp32", {}, {"int8": FP32}]),
         ("variants", "the variant 'fp32' must have file", [{"fp32": wrong} for wrong in (None, "a", [], {}, 1)]),
         ("variants", "the variant 'int8' must have file", [{"fp32": FP32, "int8": {"best_batch": 4}}]),
