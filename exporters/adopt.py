@@ -78,7 +78,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - what the command line gives
         return complete(
             draft,
             written,
-            metrics=lambda: metrics,
+            metrics=metrics,
             about={**origin, **MISSING[kind], **run},
             store=store,
             say=say,

@@ -1,6 +1,5 @@
 """What follows when the files in full precision are written: proof, reduced precisions, figures, report, publishing."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +48,7 @@ def complete(  # noqa: PLR0913 - what the two ways to a version differ in
     draft: Draft,
     written: Written,
     *,
-    metrics: Callable[[], dict[str, Any]],
+    metrics: dict[str, Any],
     about: dict[str, Any],
     store: Store,
     say: Say,
@@ -59,7 +58,7 @@ def complete(  # noqa: PLR0913 - what the two ways to a version differ in
     Args:
         draft: the version, whose folder holds the files in full precision.
         written: those files.
-        metrics: gives the model's, as in metrics.json; called when the files are proven.
+        metrics: the model's, as in metrics.json.
         about: what the manifest says of where the model came from; its `saved_model` says why there is none.
         store: where it is published.
         say: is told what is being done.
@@ -78,7 +77,7 @@ def complete(  # noqa: PLR0913 - what the two ways to a version differ in
     described = describe(
         labels=draft.labels,
         shape=draft.shape,
-        metrics=metrics(),
+        metrics=metrics,
         parameters=draft.parameters,
         order=draft.order,
         variants=made,

@@ -63,7 +63,7 @@ def export(  # noqa: PLR0913 - what the command line gives
         looked = write_onnx(prediction_function(model, shape), folder / FILES[BASE])
         _copy_report(run, folder)
         exports = {"SavedModel": open_saved_model(folder), "ONNX": open_onnx(folder / FILES[BASE])}
-        return complete(draft, Written(exports, looked), metrics=run.metrics, about=_about(run), store=store, say=say)
+        return complete(draft, Written(exports, looked), metrics=run.metrics(), about=_about(run), store=store, say=say)
 
 
 def _load(run: Run, *, allow_code: bool) -> Any:
