@@ -90,7 +90,7 @@ def test_a_family_is_served_in_int8_or_the_manifest_says_why_not(family, tmp_pat
         parity = manifest["variants"]["int8"]["parity"]
         assert parity["pictures"] == ENOUGH
         assert parity["agreement"] >= 0.995
-        assert parity["accuracy_change"] >= -0.005
+        assert parity["accuracy_change"] >= -0.005 - 1e-9  # 0.005 has no exact float
         assert "allowed" not in manifest["variants"]["int8"]
     else:
         assert re.match(f"int8 ({REASONS}) .*[0-9]", manifest["left_out"]["int8"])
