@@ -15,11 +15,17 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from artifacts.run import Run
 from training import backend, config, presets
+
+if TYPE_CHECKING:
+    import keras
+
+    from training.learning.feed import Examples
 
 PRESETS = ("mlp-32", "mlp-512", "cnn-small", "cnn", "cnn-stride2-bn", "y-network", "resnet20v1-fast", "cats-dogs")
 EPOCHS = 4  # of which the first is not counted: it traces and compiles
@@ -86,13 +92,13 @@ def _short(recipe: config.Recipe) -> config.Recipe:
     return replace(recipe, epochs=EPOCHS, weights="none", precision=backend.policy(recipe.precision))
 
 
-def _network(preset: presets.Preset, recipe: config.Recipe) -> "keras.Model":  # noqa: F821
+def _network(preset: presets.Preset, recipe: config.Recipe) -> "keras.Model":
     from training.run import build
 
     return build(preset.model, recipe, preset.classes)
 
 
-def _bare(preset: presets.Preset, recipe: config.Recipe, train: "Examples", validation: "Examples") -> float:  # noqa: F821
+def _bare(preset: presets.Preset, recipe: config.Recipe, train: "Examples", validation: "Examples") -> float:
     """Median seconds of an epoch of Keras alone, on arrays."""
     import keras
 
@@ -119,7 +125,7 @@ def _bare(preset: presets.Preset, recipe: config.Recipe, train: "Examples", vali
     return statistics.median(np.diff(ends)[1:])
 
 
-def _ours(preset: presets.Preset, recipe: config.Recipe, train: "Examples", validation: "Examples") -> float:  # noqa: F821
+def _ours(preset: presets.Preset, recipe: config.Recipe, train: "Examples", validation: "Examples") -> float:
     """Median seconds of an epoch of Tintype."""
     from training.learning.fit import fit
 

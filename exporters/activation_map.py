@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from artifacts.bundle import ACTIVATION_MAP, OUTPUT
-from exporters.graph import DENSE, Graph, shapes
+from exporters.graph import DENSE, Graph, attributes, shapes
 
 RESHAPING = ("Squeeze", "Flatten", "Reshape")
 NODE = "activation_map"
@@ -63,8 +63,7 @@ def _end(graph: Graph) -> tuple[str, NDArray[Any] | None] | None:
         weights = graph.value(node.input[1])
         if weights is None:
             return None
-        transposed = any(each.name == "transB" and each.i for each in node.attribute)
-        weights = weights if transposed else weights.T
+        weights = weights if attributes(node).get("transB") else weights.T
         node = graph.makers.get(node.input[0])
     while node is not None and node.op_type in RESHAPING:
         node = graph.makers.get(node.input[0])

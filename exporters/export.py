@@ -42,7 +42,7 @@ def export(  # noqa: PLR0913 - what the command line gives
     model = _load(run, allow_code=allow_code)
     shape = tuple(model.input_shape[1:])
     say("asking the Keras model about held-out pictures")
-    answered = replace(pictures, probabilities=model.predict(pictures.decode(*shape), verbose=0))
+    answered = replace(pictures, probabilities=Reference.of(model.predict_on_batch, pictures, shape, KERAS).expected)
     _check_as_trained(run, pictures, answered)
     with store.staging(name) as folder:
         draft = Draft(

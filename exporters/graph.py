@@ -9,6 +9,7 @@ the pictures, scaled by one number, meet kernels that were scaled by it, and are
 import math
 import tempfile
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
     known = (each for field in (inferred.input, inferred.value_info, inferred.output) for each in field)
     return {each.name: [dim.dim_value or None for dim in each.type.tensor_type.shape.dim] for each in known}
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name."""
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -187,7 +193,7 @@ def _kernels_scaled(model: onnx.ModelProto) -> None:
 
 def _put(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     """Let these be the model's nodes, some of which it has already."""
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    copies = [deepcopy(node) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
 
@@ -289,8 +295,9 @@ def _is_batch_and_rest(graph: Graph, name: str) -> bool:
 
 def _is_dense(node: onnx.NodeProto) -> bool:
     """Whether a node is a dense layer whose kernel is (features, units)."""
-    return node.op_type in DENSE and not any(each.name in ("transA", "transB") and each.i for each in node.attribute)
+    known = attributes(node)
+    return node.op_type in DENSE and not known.get("transA") and not known.get("transB")
 
 
 def _is_transpose(node: onnx.NodeProto, order: list[int]) -> bool:
-    return node.op_type == "Transpose" and list(node.attribute[0].ints) == order
+    return node.op_type == "Transpose" and attributes(node).get("perm") == order

@@ -133,7 +133,7 @@ def _pool_before_relu(model: onnx.ModelProto, in_float: list[str]) -> None:
         pool.input[0], relu.input[0] = relu.input[0], pooled
         pool.output[0], relu.output[0] = pooled, activated
         places = [index for index, node in enumerate(graph.nodes) if node is relu or node is pool]
-        first, second = (onnx.NodeProto.FromString(node.SerializeToString()) for node in (pool, relu))
+        first, second = (deepcopy(node) for node in (pool, relu))
         graph.nodes[places[0]].CopyFrom(first)
         graph.nodes[places[1]].CopyFrom(second)
     del model.graph.value_info[:]  # that of the pooled tensor has changed

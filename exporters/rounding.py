@@ -5,7 +5,7 @@ features allow (E. Frantar et al., "GPTQ: Accurate Post-Training Quantization fo
 2022, section 3; the features are those of training pictures).
 """
 
-from typing import Any
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from artifacts.bundle import INPUT
-from exporters.graph import Graph
+from exporters.graph import Graph, attributes
 
 PLACES = 2048  # of each layer's features, at which its inputs are looked at
 MOST_INPUTS = 600  # to one output: the work grows with the cube, and a sum of so many rounds well by itself
@@ -34,7 +34,7 @@ def moments(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> dict[str, Floa
     """
     graph = Graph(model)
     layers = [node for node in graph.nodes if _can_be_rounded(graph, node)]
-    told = onnx.ModelProto.FromString(model.SerializeToString())
+    told = deepcopy(model)
     names = sorted({layer.input[0] for layer in layers})
     told.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(told.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -93,9 +93,9 @@ def _met(
     layer: onnx.NodeProto, size: tuple[int, ...], features: NDArray[np.float32], each: int, random: np.random.Generator
 ) -> NDArray[np.float32]:
     """What a kernel of `size` meets at `each` places of every picture, (places, channels · height · width)."""
-    attributes = _attributes(layer)
-    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
-    down, across = attributes.get("strides", [1, 1])
+    known = attributes(layer)
+    top, left, bottom, right = known.get("pads", [0, 0, 0, 0])
+    down, across = known.get("strides", [1, 1])
     padded = np.pad(features, ((0, 0), (0, 0), (top, bottom), (left, right)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(2, 3))[:, :, ::down, ::across]
     pictures = np.repeat(np.arange(len(features)), each)
@@ -108,10 +108,6 @@ def _can_be_rounded(graph: Graph, node: onnx.NodeProto) -> bool:
     kernel = graph.value(node.input[1]) if node.op_type == "Conv" else None
     if kernel is None or kernel[0].size > MOST_INPUTS:
         return False
-    attributes = _attributes(node)
-    dilated = any(each != 1 for each in attributes.get("dilations", []))
-    return attributes.get("group", 1) == 1 and not dilated and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    known = attributes(node)
+    dilated = any(each != 1 for each in known.get("dilations", []))
+    return known.get("group", 1) == 1 and not dilated and known.get("auto_pad", b"NOTSET") == b"NOTSET"
