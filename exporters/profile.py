@@ -71,7 +71,7 @@ def _points(path: Path, shape: tuple[int, int, int], threads: int) -> Iterator[d
             "threads": threads,
             "batch": batch,
             "images_per_second": round(batch / seconds, 1),
-            "latency_ms": round(1000 * seconds, 3),
+            "latency_ms": round(1000 * seconds, 4),
             "memory_mb": round(_peak_mb() - before, 1),
         }
         if seconds > LONGEST:
