@@ -10,7 +10,7 @@ from collections.abc import Callable
 from artifacts import settings as settings_module
 from artifacts.errors import TintypeError, UnknownModel
 from artifacts.settings import Settings
-from commands import model_files, serving, store, training
+from commands import bench, model_files, serving, store, training
 
 FAILED = 1
 INTERRUPTED = 130  # as shells count a death by SIGINT
@@ -70,11 +70,11 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         added.set_defaults(command=command)
         added.add_argument("--debug", action="store_true", help="show a traceback when something fails")
-        if name not in ("serve", "demo"):
+        if name not in ("serve", "worker", "demo"):
             added.add_argument("--json", action="store_true", help="print one JSON document instead of text")
         return added
 
-    for room in (training, model_files, store, serving):
+    for room in (training, model_files, store, serving, bench):
         room.add_to(add)
     demo = add("demo", _demo, "go from nothing to a served model and a classified folder")
     demo.add_argument("--once", action="store_true", help="stop after one prediction instead of staying up")

@@ -18,6 +18,7 @@ from artifacts.pixels import MAX_PIXELS
 
 PREFIX = "TINTYPE_"
 AUTO = "auto"
+MEGABYTE = 1_000_000  # bytes
 MOST_PROCESSES = 4  # each holds the model; on more cores each runs several threads of its engine instead
 
 
@@ -26,15 +27,20 @@ class Settings:
     """Everything that can be set from outside, resolved."""
 
     home: Path
+    redis_url: str
     device: str
     runtime: str
+    tf_serving: str
     variant: str
+    batch_delay_ms: int
     api_processes: int
     deadline_ms: int
     max_body_mb: int
     max_pixels: int
     max_pictures: int
     queue_depth: int
+    access_log: str
+    drain_ms: int
 
     @property
     def runs(self) -> Path:
@@ -65,10 +71,10 @@ class Setting(NamedTuple):
     meaning: str
 
 
-def _whole(most: int) -> Callable[[str], int]:
+def _whole(most: int, least: int = 1) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,18}", text) or not 1 <= int(text) <= most:
-            raise ValueError(f"a whole number from 1 to {most}")
+        if not re.fullmatch("[0-9]{1,18}", text) or not least <= int(text) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
 
     return read
@@ -85,6 +91,18 @@ def _processes(text: str) -> int:
     return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if text == "auto" else _whole(256)(text)
 
 
+def _redis_url(text: str) -> str:
+    if text and not re.fullmatch("(redis|rediss|unix)://.+", text):
+        raise ValueError("an address like redis://[user:password@]host:6379/0")
+    return text
+
+
+def _host_and_port(text: str) -> str:
+    if text and not re.fullmatch(r"\S+:[0-9]{1,5}", text):
+        raise ValueError("host:port, for example localhost:8500")
+    return text
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
@@ -96,12 +114,27 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 SETTINGS = {
     "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`, `cache/`"),
-    "DEVICE": Setting("auto", _one_of("auto", "cpu"), "`auto` or `cpu`: this version serves on CPUs"),
-    "RUNTIME": Setting("onnx", _one_of("onnx"), "`onnx`: this version runs ONNX Runtime"),
+    "REDIS_URL": Setting(
+        "", _redis_url, "unset: one process, no Redis; `redis://…`: the web processes and the workers meet there"
+    ),
+    "DEVICE": Setting(
+        AUTO,
+        _one_of(AUTO, "cpu", "cuda", "tensorrt"),
+        "`auto`: a GPU if ONNX Runtime can use one; or `cpu`, `cuda`, `tensorrt`, which must then be there",
+    ),
+    "RUNTIME": Setting(
+        "onnx",
+        _one_of("onnx", "saved_model", "tf_serving"),
+        "`onnx`: ONNX Runtime; `saved_model`: TensorFlow in the process; `tf_serving`: a TensorFlow Serving host",
+    ),
+    "TF_SERVING": Setting("", _host_and_port, "`host:8500`: where TensorFlow Serving answers gRPC"),
     "VARIANT": Setting(
         AUTO,
         _one_of(AUTO, *PRECISIONS),
         "`auto`: the fastest that passed the gate; or `fp32`, `fp16`, `int8`",
+    ),
+    "BATCH_DELAY_MS": Setting(
+        "0", _whole(10_000, least=0), "milliseconds that an engine waits for a batch to fill; 0: it takes what waits"
     ),
     "API_PROCESSES": Setting(
         "auto", _processes, "web processes of `tintype serve`, each with its own engine; `auto`: one a core, at most 4"
@@ -111,10 +144,16 @@ SETTINGS = {
     "MAX_PIXELS": Setting(str(MAX_PIXELS), _whole(1_000_000_000), "largest picture, in pixels"),
     "MAX_PICTURES": Setting("256", _whole(100_000), "most pictures in one request"),
     "QUEUE_DEPTH": Setting("1024", _whole(1_000_000), "pictures that may wait for the engine; beyond that, 429"),
+    "ACCESS_LOG": Setting("-", str, "one JSON line a request: `-` for standard output, `off`, or the path of a file"),
+    "DRAIN_MS": Setting(
+        "1000",
+        _whole(600_000, least=0),
+        "milliseconds from SIGTERM, when `/health/ready` turns false, until no new connection is taken",
+    ),
 }
 
 # Promised by the design, not yet served: a person who sets one must not believe that it took effect.
-LATER = ("REDIS_URL", "FOLDERS", "TF_SERVING", "KEYS")
+LATER = ("FOLDERS", "KEYS")
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import logging
+import socket
 import sys
 from pathlib import Path
 
@@ -19,6 +21,13 @@ def add_to(add: Add) -> None:
     serve = add("serve", _serve, "serve the models in production over HTTP, with a page to drop pictures on")
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     serve.add_argument("--port", type=port, default=8000, help="default: 8000")
+    worker = add(
+        "worker", _worker, "hold the models and answer what comes through Redis; run as many as there are devices"
+    )
+    worker.add_argument(
+        "--queues", type=_queues, default="online,batch", metavar="NAMES", help="default: online,batch; also: train"
+    )
+    worker.add_argument("--name", default=socket.gethostname(), help="default: the host's; each host needs its own")
     predict = add("predict", _predict, "classify a few pictures; no server is needed")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     classify = add("classify", _classify, "classify every file of a folder into a table; no server is needed")
@@ -48,6 +57,23 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
             print_note(f"no model in {settings.models} is in production yet; run: tintype deploy NAME")
 
     serve(settings, arguments.host, arguments.port, started)
+
+
+def _queues(text: str) -> list[str]:
+    from serving.queue import QUEUES
+
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in QUEUES]:
+        known = ", ".join(QUEUES)
+        raise argparse.ArgumentTypeError(f"must be some of {known}, separated by commas; received {unknown[0]!r}")
+    return names
+
+
+def _worker(arguments: argparse.Namespace, settings: Settings) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from serving.worker import work
+
+    sys.exit(work(settings, arguments.queues, arguments.name))
 
 
 def _predict(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -3,15 +3,20 @@
 TintypeError
 ├── BadRequest           400  a request that makes no sense
 │   └── NoPicture        400  a request without a picture
+├── NotAcceptable        406  an answer of a kind that is not given
 ├── WrongMediaType       415  a body of a kind that is not taken
 ├── TooLarge             413  more bytes or pictures than the limits
 ├── QueueFull            429  too many pictures wait; come back
 ├── NoModel              503  nothing can answer
+├── Draining             503  the server was told to stop
+├── WrongUse
+│   └── NoRuntime        503  the runtime or device that the settings ask for is not to be had here
 ├── EngineFailed         500  the runtime raised: a defect
+│   └── Poisoned         500  several workers died of the request
 └── DeadlineExceeded     504  no answer in time
 """
 
-from artifacts.errors import TintypeError
+from artifacts.errors import TintypeError, WrongUse
 
 
 class BadRequest(TintypeError):
@@ -25,6 +30,13 @@ class NoPicture(BadRequest):
     """A request without a picture."""
 
     code = "no_picture"
+
+
+class NotAcceptable(TintypeError):
+    """An answer of a kind that is not given."""
+
+    code = "not_acceptable"
+    status = 406
 
 
 class WrongMediaType(TintypeError):
@@ -56,6 +68,20 @@ class NoModel(TintypeError):
     status = 503
 
 
+class NoRuntime(WrongUse):
+    """The runtime or device that the settings ask for is not to be had here: a process must not start then."""
+
+    code = "no_runtime"
+    status = 503  # a client who meets it did nothing wrong
+
+
+class Draining(TintypeError):
+    """The server was told to stop."""
+
+    code = "draining"
+    status = 503
+
+
 class EngineFailed(TintypeError):
     """The runtime raised on pictures that were in order: a defect, logged with its traceback."""
 
@@ -68,3 +94,9 @@ class DeadlineExceeded(TintypeError):
 
     code = "deadline_exceeded"
     status = 504
+
+
+class Poisoned(EngineFailed):
+    """Several workers died of this request."""
+
+    code = "poisoned"

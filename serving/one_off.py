@@ -25,7 +25,7 @@ def predict(version: Path, images: list[Path], settings: Settings) -> dict[str, 
     if missing := [str(path) for path in images if not path.is_file()]:
         raise WrongUse(f"there is no file {', '.join(missing)}; give the paths of pictures")
     bundle = bundles.verify(version)
-    opened = open_best(bundle, settings.variant, threads=1)
+    opened = open_best(bundle, settings, threads=1)
     predictions: list[dict[str, Any]] = []
     for path in images:
         prediction: dict[str, Any] = {"file": str(path)}

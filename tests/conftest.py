@@ -43,6 +43,23 @@ def unpacked(shared_data, tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory):
+    """A Redis for all tests that only need one; each gets it empty through `redis_server`."""
+    from tests.redis_server import RedisServer
+
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server(shared_redis):
+    """An empty Redis that answers; a test that stops it starts it again."""
+    shared_redis.flush()
+    return shared_redis
+
+
+@pytest.fixture(scope="session")
 def encode():
     """A Pillow image or a uint8 array as an encoded file."""
 

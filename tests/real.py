@@ -27,7 +27,7 @@ class Home:
 
     def __init__(self, path):
         self.path = path
-        self.environment = {**os.environ, "TINTYPE_HOME": str(path)}
+        self.environment = {**os.environ, "TINTYPE_HOME": str(path), "TINTYPE_DRAIN_MS": "0"}
 
     def run(self, *arguments, **more):
         """The command in a process of its own."""

@@ -1,84 +1,54 @@
 """The Flask application: settings and live models in, blueprints on, every error out as a problem document."""
 
-import json
-import logging
 import os
-from http import HTTPStatus
-from typing import Any
+from pathlib import Path
 
-from flask import Flask, Response, request
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from artifacts import settings as settings_module
 from artifacts.errors import TintypeError
-from artifacts.settings import Settings
-from serving.api import console, health, models, predict
-from serving.engine.live import LiveModels
-from serving.errors import QueueFull
+from artifacts.settings import MEGABYTE, Settings
+from serving.api import console, health, metrics, models, predict
+from serving.api.predictor import Predictor
+from serving.api.problems import Problems
+from serving.api.state import State
+from serving.api.uploads import Receiving
+from serving.records import RECORD
+from serving.telemetry.recorder import Recorded
+from serving.telemetry.sink import open_sink
 
-MEGABYTE = 1_000_000  # bytes
 
-log = logging.getLogger(__name__)
+def create_app(settings: Settings | None = None, shared: Path | None = None) -> Flask:
+    """The application, with what is in production loaded: only the first request after a deploy waits for a model.
 
-
-def create_app(settings: Settings | None = None) -> Flask:
-    """The application, with what is in production loaded: only the first request after a deploy waits for a model."""
+    Args:
+        settings: default: those of the environment.
+        shared: a folder in which the web processes of one server leave their metrics for each other.
+    """
     settings = settings or settings_module.read(os.environ)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * MEGABYTE
     app.config["MAX_FORM_PARTS"] = settings.max_pictures + 1  # one more, so that our own sentence says it
-    live = LiveModels(settings)
-    live.ready()
-    app.extensions["tintype"] = live
-    app.register_blueprint(predict.blueprint(live, settings))
-    app.register_blueprint(models.blueprint(live))
-    app.register_blueprint(health.blueprint(live))
+    state = State(settings)
+    state.models.ready()
+    app.extensions["tintype"] = state
+    predictor, receiving, problems = Predictor(state.models, settings), Receiving(), Problems(settings)
+    app.register_blueprint(predict.blueprint(predictor, receiving, settings))
+    app.register_blueprint(models.blueprint(state.models.store))
+    app.register_blueprint(health.blueprint(state))
     app.register_blueprint(console.blueprint())
-    app.register_error_handler(TintypeError, lambda error: _mendable(error, settings))
-    app.register_error_handler(RequestEntityTooLarge, lambda _: _too_large(settings))
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _defect)
+    sink = open_sink(settings, app.url_map, state.text, shared, os.environ)
+    app.register_blueprint(metrics.blueprint(sink, state.workers))
+    _handle_errors(app, problems)
+    sink.start()
+    raw = predict.RawPredictions(app.wsgi_app, predictor, receiving, problems, settings)
+    app.wsgi_app = Recorded(raw, sink)  # type: ignore[method-assign] # Flask's documentation does so
     return app
 
 
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as RFC 9457 has it, with our stable `code`."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-    }
-    return Response(json.dumps(body), status, headers, content_type="application/problem+json")
-
-
-def _mendable(error: TintypeError, settings: Settings) -> Response:
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, QueueFull) else None
-    sentence = str(error).replace(f"{settings.models}/", "")  # where the store lies is no client's business
-    return problem(error.status, error.code, sentence, headers)
-
-
-def _too_large(settings: Settings) -> Response:
-    detail = (
-        f"the request has more than {settings.max_body_mb} MB, {settings.max_pictures} pictures, or 500 kB of text "
-        "fields; send it in parts, or raise TINTYPE_MAX_BODY_MB or TINTYPE_MAX_PICTURES"
-    )
-    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
-
-
-def _http(error: HTTPException) -> Response:
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    code = HTTPStatus(status).name.lower()
-    if status == HTTPStatus.NOT_FOUND:
-        return problem(status, code, f"there is no path {request.path}; /openapi.json lists those that there are")
-    allowed = {key: value for key, value in error.get_headers() if key == "Allow"}
-    detail = f"use {allowed['Allow']} here" if allowed else error.description or HTTPStatus(status).description
-    return problem(status, code, detail, allowed)
-
-
-def _defect(error: Exception) -> Response:
-    log.error("a defect: %r", error, exc_info=error)
-    return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a defect of the server; its log says more"
-    )
+def _handle_errors(app: Flask, problems: Problems) -> None:
+    app.register_error_handler(TintypeError, lambda error: problems.of(error, request.environ[RECORD]))
+    app.register_error_handler(RequestEntityTooLarge, lambda _: problems.too_large(request.environ[RECORD]))
+    app.register_error_handler(HTTPException, lambda e: problems.http(e, request.path, request.environ[RECORD]))
+    app.register_error_handler(Exception, lambda error: problems.defect(error, request.environ[RECORD]))

@@ -4,12 +4,12 @@ from typing import Any
 
 from flask import Blueprint
 
-from serving.engine.live import LiveModels
-from serving.errors import NoModel
+from serving.api.state import State
+from serving.errors import Draining, NoModel
 
 
-def blueprint(live: LiveModels) -> Blueprint:
-    """Live: the process answers. Ready: a model does, too."""
+def blueprint(state: State) -> Blueprint:
+    """Live: the process answers. Ready: it takes requests, and a model does answer them."""
     routes = Blueprint("health", __name__, url_prefix="/health")
 
     @routes.get("/live")
@@ -18,9 +18,13 @@ def blueprint(live: LiveModels) -> Blueprint:
 
     @routes.get("/ready")
     def ready() -> dict[str, Any]:
-        models = live.ready()
+        if state.draining.is_set():
+            raise Draining("this server was told to stop; it answers what it has and takes nothing new")
+        models = state.models.ready()
         if not models:
             raise NoModel("no model can answer; run: tintype deploy NAME (see `tintype models`)")
-        return {"status": "ready", "models": [model.identity for model in models]}
+        if state.mailbox:
+            state.mailbox.check()
+        return {"status": "ready", "models": [model.bundle.identity(model.variant) for model in models]}
 
     return routes

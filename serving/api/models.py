@@ -4,20 +4,19 @@ from typing import Any
 
 from flask import Blueprint
 
-from artifacts.store import check_name
-from serving.engine.live import LiveModels
+from artifacts.store import Store, check_name
 
 
-def blueprint(live: LiveModels) -> Blueprint:
-    """The routes, on the store of the live models."""
+def blueprint(store: Store) -> Blueprint:
+    """The routes, on a store."""
     routes = Blueprint("models", __name__)
 
     @routes.get("/models")
     def every() -> dict[str, Any]:
-        return {"models": live.store.catalogue()}
+        return {"models": store.catalogue()}
 
     @routes.get("/models/<name>")
     def one(name: str) -> dict[str, Any]:
-        return {"name": name, "versions": live.store.catalogue(check_name(name))}
+        return {"name": name, "versions": store.catalogue(check_name(name))}
 
     return routes

@@ -19,7 +19,7 @@ from artifacts import pixels
 from artifacts.bundle import Bundle
 from artifacts.errors import BadPicture, TintypeError
 from serving.answers import TOP_K, answers
-from serving.engine.onnx import OnnxRuntime
+from serving.engine.runtime import Runtime
 from serving.jobs.inputs import Input
 
 MAX_FILE_BYTES = 256_000_000
@@ -33,7 +33,7 @@ class Classifier(NamedTuple):
     """A model, opened, as a chunk needs it."""
 
     bundle: Bundle
-    runtime: OnnxRuntime
+    runtime: Runtime
     batch: int
     max_pixels: int
 

@@ -14,7 +14,7 @@ from artifacts import bundle as bundles
 from artifacts import files
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
-from serving.engine.variants import choices
+from serving.engine.variants import plans
 from serving.jobs.inputs import read_chunk, write_listing
 from serving.jobs.pool import run_chunks
 from serving.jobs.results import write_results
@@ -35,11 +35,12 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
     Raises:
         WrongUse: the folder is missing or empty, or `job` holds a job of another folder or model.
         BadBundle: the model cannot be loaded.
+        NoRuntime: the settings ask for a runtime or device that is not to be had here.
         Busy: another process works on this job.
     """
     bundle = bundles.verify(version)
-    choice = choices(bundle, settings.variant)[0]
-    identity = bundle.identity(choice.variant)
+    variant = plans(bundle, settings)[0].choice.variant
+    identity = bundle.identity(variant)
     pinned = {"folder": str(folder.resolve()), "model": identity, "max_pixels": settings.max_pixels}
     job = job or settings.jobs / job_id(folder, pinned)
     if not folder.is_dir():
@@ -52,7 +53,7 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
         (job / "parts").mkdir(exist_ok=True)
         listing, done = write_listing(folder, job / "inputs", skip=job), 0
         progress(done, listing.files)
-        for finished in run_chunks(job, folder, version, choice, listing.chunks, settings):
+        for finished in run_chunks(job, folder, version, variant, listing.chunks, settings):
             done += finished
             progress(done, listing.files)
         parts = [job / "parts" / read_chunk(job / "inputs", number).part for number in range(listing.chunks)]

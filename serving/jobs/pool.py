@@ -10,14 +10,14 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from artifacts import bundle as bundles
 from artifacts.errors import TintypeError
 from artifacts.settings import Settings
 from serving.children import die_with_parent
-from serving.engine.onnx import open_onnx
-from serving.engine.variants import Choice
+from serving.engine.variants import open_best
 from serving.jobs.chunk import Classifier, classify_chunk
 from serving.jobs.inputs import read_chunk
 from serving.jobs.parts import is_whole, write_part
@@ -28,16 +28,17 @@ _model: Classifier | TintypeError  # of a process of the pool, opened when it st
 
 
 def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lies
-    job: Path, folder: Path, version: Path, choice: Choice, chunks: int, settings: Settings
+    job: Path, folder: Path, version: Path, variant: str, chunks: int, settings: Settings
 ) -> Iterator[int]:
     """Have the part of every chunk on the disk; yields the number of files of each chunk as it is done.
 
     Raises:
         BadBundle: the model cannot be opened.
+        NoRuntime: the settings ask for a runtime or device that is not to be had here.
         TintypeError: a process of the pool died, or the model failed.
     """
     processes = min(len(os.sched_getaffinity(0)), chunks)
-    start = (version, choice, settings.max_pixels, os.getpid())
+    start = (version, replace(settings, variant=variant), os.getpid())
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, _open_model, start) as pool:
         running: set[Future[int]] = set()
@@ -55,14 +56,14 @@ def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lie
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _open_model(version: Path, choice: Choice, max_pixels: int, parent: int) -> None:
+def _open_model(version: Path, settings: Settings, parent: int) -> None:
     global _model  # noqa: PLW0603 - the one model of this process
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work
     try:
         bundle = bundles.read(version)
-        runtime = open_onnx(bundle, choice.variant, threads=1)
-        _model = Classifier(bundle, runtime, choice.best_batch, max_pixels)
+        opened = open_best(bundle, settings, threads=1)
+        _model = Classifier(bundle, opened.runtime, opened.best_batch, settings.max_pixels)
     except TintypeError as error:
         _model = error
 

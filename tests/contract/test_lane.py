@@ -1,38 +1,114 @@
-"""What every lane promises: today there is the one in memory; one between machines must pass the same."""
+"""What every lane promises: the one in memory and the one between machines pass the same."""
 
 import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serving.engine.batching import Engine
+from artifacts.bundle import Bundle
+from artifacts.errors import TintypeError
+from serving.engine.batching import Only, Ready, Runner
+from serving.engine.engine import Engine
 from serving.errors import DeadlineExceeded, EngineFailed, QueueFull, TooLarge
-from serving.lanes.memory import MemoryLane
+from serving.lanes.memory import Crew, MemoryLane
+from serving.lanes.redis import link
+from serving.lanes.redis.mailbox import Mailbox, RedisLane
+from serving.lanes.redis.puller import Puller
+from serving.telemetry.stats import EngineStats
 
-LANES = {"memory": MemoryLane}
 FAR = 30.0
 
 
-@pytest.fixture(params=LANES)
-def make_lane(request):
-    return LANES[request.param]
+class RedisEnds:
+    """Both ends of a Redis lane in one process, with an engine, as the memory lane has them."""
+
+    def __init__(self, server, run, best, depth, threads):
+        manifest = {"name": "tones", "version": 1, "sha256": "0" * 64, "variants": {"fp32": {"best_batch": best}}}
+        shape = {"input": {"height": 2, "width": 2, "channels": 3}}
+        stats = EngineStats()
+        self.client = link.connect(server.url)
+        puller = Puller(self.client, "worker", stats, lambda: "")
+        runner = Runner(Only(Ready("tones@1", "fp32", best, run)), stats)
+        self.engine = Engine(puller, runner, threads)
+        self.mailbox = Mailbox(link.connect(server.url), depth)
+        self.predict = RedisLane(self.mailbox, Bundle(Path("/nowhere"), {**manifest, **shape})).predict
+        until = time.monotonic() + FAR
+        while not self.mailbox.workers:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    @property
+    def waiting(self):
+        return int(self.client.get(link.WAITING) or 0)
+
+    def close(self):
+        self.engine.close()
+        self.mailbox.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def start(request):
+    """Start a lane with an engine behind it; it is closed afterwards."""
+    made = []
+
+    def lane(runtime, depth=64, best=4, threads=1):
+        if request.param == "memory":
+            runner = Runner(Only(Ready("tones@1", "fp32", best, runtime.run)), EngineStats())
+            made.append(MemoryLane(runner.run, best, depth, Crew(1, threads - 1)))
+        else:
+            made.append(RedisEnds(request.getfixturevalue("redis_server"), runtime.run, best, depth, threads))
+        return made[-1]
+
+    yield lane
+    for each in made:
+        each.close()
+
+
+class Gated:
+    """A runtime that waits until it is let go."""
+
+    def __init__(self, runtime):
+        self._runtime = runtime
+        self.ran = []
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def run(self, pixels):
+        self.entered.set()
+        assert self.gate.wait(FAR)
+        self.ran.extend(pixels[:, 0, 0, 0].tolist())
+        return self._runtime.run(pixels)
 
 
 @pytest.fixture
-def start():
-    """Start engines on lanes; they are closed afterwards."""
-    engines = []
+def gated(brightness):
+    runtime = Gated(brightness)
+    yield runtime
+    runtime.gate.set()
 
-    def started(runtime, lane, best_batch=4, threads=1):
-        engines.append(Engine(runtime, lane, best_batch, threads))
-        return engines[-1]
 
-    yield started
-    for engine in engines:
-        engine.close()
+@pytest.fixture
+def put(gated, eventually):
+    """Leave pictures in a lane whose engine is busy, without waiting for their answer."""
+
+    def left(lane, *values, seconds=FAR):
+        def ask():
+            with suppress(TintypeError):
+                lane.predict(tones(*values), time.monotonic() + seconds)
+
+        before, busy = lane.waiting, gated.entered.is_set()
+        threading.Thread(target=ask, daemon=True).start()
+        if not busy:
+            assert gated.entered.wait(FAR)
+            eventually(lambda: lane.waiting == 0)
+        else:
+            eventually(lambda: lane.waiting == before + len(values))
+
+    return left
 
 
 def tones(*values):
@@ -44,15 +120,9 @@ def soon():
     return time.monotonic() + FAR
 
 
-def seen(probabilities):
+def seen(answer):
     """The tones that the stand-in runtime saw."""
-    return np.rint(probabilities[:, 1] * 255).astype(int).tolist()
-
-
-def put(lane, *values):
-    """Leave pictures in the lane without waiting for their answer."""
-    with pytest.raises(DeadlineExceeded):
-        lane.predict(tones(*values), time.monotonic() - 1)
+    return np.rint(answer.probabilities[:, 1] * 255).astype(int).tolist()
 
 
 class Broken:
@@ -67,25 +137,25 @@ class Broken:
         return self._runtime.run(pixels)
 
 
-def test_one_picture_gets_its_row(make_lane, start, brightness):
-    lane = make_lane(8, 4)
-    start(brightness, lane)
-    answer = lane.predict(tones(200), soon())
-    assert answer.shape == (1, 2)
-    assert answer.dtype == np.float32
+def test_one_picture_gets_its_row(start, brightness):
+    answer = start(brightness).predict(tones(200), soon())
+    assert answer.probabilities.shape == (1, 2)
+    assert answer.probabilities.dtype == np.float32
+    assert (answer.variant, answer.batch) == ("fp32", 1)
+    assert answer.wait >= 0
+    assert answer.infer > 0
     assert seen(answer) == [200]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("count", [2, 4, 5, 31, 32])
-def test_many_pictures_get_their_rows_in_order(make_lane, start, brightness, count, threads):
-    lane = make_lane(64, 4)
-    start(brightness, lane, threads=threads)
+def test_many_pictures_get_their_rows_in_order(start, brightness, count, threads):
+    lane = start(brightness, threads=threads)
     for _ in range(5):
         assert seen(lane.predict(tones(*range(count)), soon())) == list(range(count))
 
 
-def test_rows_are_in_order_when_the_first_piece_is_answered_last(make_lane, start, brightness):
+def test_rows_are_in_order_when_the_first_piece_is_answered_last(start, brightness):
     last_one_runs = threading.Event()
 
     class FirstLast:
@@ -96,100 +166,55 @@ def test_rows_are_in_order_when_the_first_piece_is_answered_last(make_lane, star
                 assert last_one_runs.wait(FAR)
             return brightness.run(pixels)
 
-    lane = make_lane(64, 4)
-    start(FirstLast(), lane, threads=2)
+    lane = start(FirstLast(), threads=2)
     assert seen(lane.predict(tones(*range(12)), soon())) == list(range(12))
 
 
-def test_take_gives_what_waits_in_order_up_to_the_limit(make_lane):
-    lane = make_lane(64, 4)
-    for tone in range(5):
-        put(lane, tone)
-    assert [int(request.pixels[0, 0, 0, 0]) for request in lane.take(3)] == [0, 1, 2]
-    assert [int(request.pixels[0, 0, 0, 0]) for request in lane.take(3)] == [3, 4]
-
-
-def test_a_request_of_many_is_cut_into_pieces(make_lane):
-    lane = make_lane(64, 4)
-    put(lane, *range(10))
-    assert [len(request.pixels) for request in lane.take(4)] == [4]
-    assert [len(request.pixels) for request in lane.take(64)] == [4, 2]
-
-
-@pytest.mark.parametrize("limit", [1, 2, 3, 4, 7])
-def test_take_never_exceeds_the_limit_by_a_whole_piece(make_lane, limit):
-    lane = make_lane(200, 4)
-    for _ in range(10):
-        put(lane, 1)
-        put(lane, 1, 2, 3)
-        put(lane, *range(6))
-    taken = 0
-    while taken < 100:
-        pictures = sum(len(request.pixels) for request in lane.take(limit))
-        assert 0 < pictures < limit + 4
-        taken += pictures
-    assert taken == 100
-
-
-def test_take_waits_until_there_is_work(make_lane):
-    lane = make_lane(8, 4)
-    with ThreadPoolExecutor(1) as pool:
-        taking = pool.submit(lane.take, 4)
-        assert not taking.done()
-        put(lane, 9)
-        assert [int(request.pixels[0, 0, 0, 0]) for request in taking.result(FAR)] == [9]
-
-
-def test_nobody_waits_beyond_the_deadline(make_lane):
-    lane = make_lane(8, 4)
+def test_nobody_waits_beyond_the_deadline(start, gated, put):
+    lane = start(gated)
+    put(lane, 9)
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="no answer within the deadline"):
         lane.predict(tones(1), began + 0.05)
     assert 0.05 <= time.monotonic() - began < 5
 
 
-def test_what_has_expired_is_answered_so_and_never_run(make_lane, start, brightness):
-    ran = []
-
-    class Recording:
-        def run(self, pixels):
-            ran.extend(pixels[:, 0, 0, 0].tolist())
-            return brightness.run(pixels)
-
-    lane = make_lane(64, 4)
-    put(lane, 1)
-    put(lane, 2, 3, 4, 5, 6)
-    start(Recording(), lane)
+def test_what_has_expired_is_never_run(start, gated, put):
+    lane = start(gated)
+    put(lane, 9)
+    put(lane, 1, seconds=0.2)
+    put(lane, 2, 3, 4, 5, 6, seconds=0.2)
+    time.sleep(0.2)
+    gated.gate.set()
     assert seen(lane.predict(tones(7), soon())) == [7]
-    assert ran == [7]
+    assert gated.ran == [9, 7]
 
 
-def test_a_full_lane_refuses_and_recovers(make_lane):
-    lane = make_lane(4, 4)
+def test_a_full_lane_refuses_and_recovers(start, gated, put, eventually):
+    lane = start(gated, depth=4)
+    put(lane, 9)
     put(lane, 1, 2, 3)
     with pytest.raises(QueueFull, match="3 pictures wait already, of at most 4"):
         lane.predict(tones(4, 5), soon())
     put(lane, 4)
     with pytest.raises(QueueFull, match="4 pictures wait already, of at most 4; try again soon"):
         lane.predict(tones(5), soon())
-    assert sum(len(request.pixels) for request in lane.take(3)) == 3
-    put(lane, 6, 7, 8)
-    with pytest.raises(QueueFull):
-        lane.predict(tones(9), soon())
+    gated.gate.set()
+    eventually(lambda: lane.waiting == 0)
+    for _ in range(10):
+        assert seen(lane.predict(tones(6), soon())) == [6]
 
 
-def test_a_hundred_requests_that_never_fit_take_no_place(make_lane, start, brightness):
-    lane = make_lane(4, 2)
-    start(brightness, lane)
+def test_a_hundred_requests_that_never_fit_take_no_place(start, brightness):
+    lane = start(brightness, depth=4, best=2)
     for _ in range(100):
         with pytest.raises(TooLarge, match="5 pictures never fit into a queue of 4"):
             lane.predict(tones(*range(5)), soon())
-        assert len(lane.predict(tones(*range(4)), soon())) == 4
+        assert seen(lane.predict(tones(*range(4)), soon())) == [0, 1, 2, 3]
 
 
-def test_a_failing_runtime_fails_its_requests_and_the_engine_goes_on(make_lane, start, brightness, caplog):
-    lane = make_lane(8, 4)
-    start(Broken(brightness), lane)
+def test_a_failing_runtime_fails_its_requests_and_the_engine_goes_on(start, brightness, caplog):
+    lane = start(Broken(brightness))
     for _ in range(3):
         with caplog.at_level(logging.ERROR), pytest.raises(EngineFailed, match="the log says why"):
             lane.predict(tones(0), soon())
@@ -197,39 +222,14 @@ def test_a_failing_runtime_fails_its_requests_and_the_engine_goes_on(make_lane, 
     assert [record.exc_info[1].args for record in caplog.records] == [("black",)] * 3
 
 
-def test_one_failed_piece_fails_its_whole_request(make_lane, start, brightness, caplog):
-    lane = make_lane(64, 4)
-    start(Broken(brightness), lane)
+def test_one_failed_piece_fails_its_whole_request(start, brightness, caplog):
+    lane = start(Broken(brightness))
     with caplog.at_level(logging.CRITICAL), pytest.raises(EngineFailed):
         lane.predict(tones(*range(9, -1, -1)), soon())
 
 
-def test_close_answers_what_waits(make_lane, brightness, eventually):
-    class Gated:
-        entered, gate = threading.Event(), threading.Event()
-
-        def run(self, pixels):
-            self.entered.set()
-            assert self.gate.wait(FAR)
-            return brightness.run(pixels)
-
-    lane, runtime = make_lane(100, 4), Gated()
-    engine = Engine(runtime, lane, 4, 1)
-    with ThreadPoolExecutor(20) as pool:
-        first = pool.submit(lane.predict, tones(1), soon())
-        assert runtime.entered.wait(FAR)
-        others = [pool.submit(lane.predict, tones(tone, tone), soon()) for tone in range(100, 111)]
-        eventually(lambda: lane.waiting == 22)
-        closing = pool.submit(engine.close)
-        runtime.gate.set()
-        closing.result(FAR)
-        assert seen(first.result(FAR)) == [1]
-        assert [seen(each.result(FAR)) for each in others] == [[tone, tone] for tone in range(100, 111)]
-
-
-def test_each_of_many_clients_gets_its_own_answer(make_lane, start, brightness):
-    lane = make_lane(1024, 4)
-    start(brightness, lane, threads=2)
+def test_each_of_many_clients_gets_its_own_answer(start, brightness):
+    lane = start(brightness, depth=1024, threads=2)
 
     def client(number):
         random = np.random.default_rng(number)

@@ -4,10 +4,13 @@ import re
 import pytest
 from openapi_spec_validator import validate
 
-import serving.errors  # noqa: F401 - so that its classes are in the tree
 from artifacts import settings
 from artifacts.errors import TintypeError
 from serving.api.app import create_app
+from serving.api.negotiation import CSV, JSON
+from serving.errors import NotAcceptable
+from serving.records import RECORD, Record
+from serving.telemetry.routes import QUIET
 
 CODES = {  # promised to every program that reads them: an entry may be added and never changed
     "ModelRequired": ("model_required", 400),
@@ -27,11 +30,15 @@ CODES = {  # promised to every program that reads them: an entry may be added an
     "Busy": ("busy", 500),
     "BadRequest": ("bad_request", 400),
     "NoPicture": ("no_picture", 400),
+    "NotAcceptable": ("not_acceptable", 406),
     "WrongMediaType": ("wrong_media_type", 415),
     "TooLarge": ("too_large", 413),
     "QueueFull": ("queue_full", 429),
     "NoModel": ("no_model", 503),
+    "Draining": ("draining", 503),
+    "NoRuntime": ("no_runtime", 503),
     "EngineFailed": ("engine_failed", 500),
+    "Poisoned": ("poisoned", 500),
     "DeadlineExceeded": ("deadline_exceeded", 504),
 }
 
@@ -80,7 +87,8 @@ def test_every_operation_has_an_id_of_its_own(document):
 
 
 def test_predict_names_the_parameters_that_it_takes(app, document):
-    named = {parameter["name"] for parameter in document["paths"]["/predict"]["post"]["parameters"]}
+    parameters = document["paths"]["/predict"]["post"]["parameters"]
+    named = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
     assert named == {"model", "alias", "version", "top_k"}
     refused = app.test_client().post("/predict?modle=a", data=b"x", content_type="image/png")
     assert refused.get_json()["detail"] == "there is no parameter 'modle'; did you mean 'model'?"
@@ -128,3 +136,24 @@ def test_the_codes_of_the_errors_are_stable():
 def test_no_two_errors_share_a_code():
     codes = [code for code, _ in CODES.values()]
     assert len(set(codes)) == len(codes)
+
+
+def test_every_answer_names_its_request_as_the_document_says(app, document):
+    client = app.test_client()
+    for path in ("/openapi.json", "/health/live", "/models", "/none", "/metrics"):
+        assert client.get(path, headers={"X-Request-Id": "my-id"}).headers["X-Request-Id"] == "my-id"
+    for operation in operations(document).values():
+        for response in operation["responses"].values():
+            assert "X-Request-Id" in response["headers"]
+
+
+def test_the_routes_that_are_not_logged_are_routes(app):
+    assert {rule.rule for rule in app.url_map.iter_rules()} >= QUIET
+
+
+def test_an_answer_that_cannot_be_given_is_refused_as_the_document_says(app, document):
+    assert document["paths"]["/predict"]["post"]["responses"].keys() >= {"200", "406"}
+    assert set(document["paths"]["/predict"]["post"]["responses"]["200"]["content"]) == {JSON, CSV}
+    with app.test_request_context(environ_base={RECORD: Record("id", 0.0, 0.0)}):
+        refused = app.make_response(app.handle_user_exception(NotAcceptable("a sentence")))
+    assert (refused.status_code, refused.get_json()["code"]) == (406, "not_acceptable")

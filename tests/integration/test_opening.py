@@ -17,7 +17,7 @@ from artifacts.pixels import Picture
 from artifacts.settings import read
 from artifacts.store import Reference, Store
 from serving import one_off
-from serving.engine.live import LiveModels
+from serving.api.state import State
 from serving.engine.onnx import check_answers
 from serving.engine.variants import open_best
 
@@ -34,6 +34,11 @@ def store(coloured, tmp_path):
 @pytest.fixture
 def version(store):
     return store.path("coloured", 1)
+
+
+def of(variant):
+    """Settings by which the CPU answers in a variant."""
+    return read({"TINTYPE_DEVICE": "cpu", "TINTYPE_VARIANT": variant})
 
 
 # Bytes that were altered after the export.
@@ -94,7 +99,7 @@ def test_a_damaged_version_answers_nobody(version, tmp_path):
     picture.write_bytes(Pictures.load(version / "golden.npz").encoded[0])
     says = r"model\.onnx was altered after the export"
     with pytest.raises(BadBundle, match=says):
-        LiveModels(settings).get(Reference("coloured"))
+        State(settings).models.get(Reference("coloured"))
     with pytest.raises(BadBundle, match=says):
         one_off.predict(version, [picture], settings)
 
@@ -287,7 +292,7 @@ def test_a_version_that_was_sealed_anew_does_not_go_live(store, version, tmp_pat
         store.deploy(Reference("coloured"), "canary", check_answers)
     assert store.aliases("coloured") == {"production": 1}
     with pytest.raises(BadBundle, match=says):
-        LiveModels(read({"TINTYPE_HOME": str(tmp_path)})).get(Reference("coloured", version=1))
+        State(read({"TINTYPE_HOME": str(tmp_path)})).models.get(Reference("coloured", version=1))
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], ["a", "b", "c", "d", "e"]])
@@ -342,8 +347,8 @@ def test_an_int8_that_answers_otherwise_here_is_not_deployed_and_another_variant
         store.deploy(Reference("digits"), check=check_answers)
     opened = bundle.verify(version)
     with pytest.raises(BadBundle, match="digits@1 in int8 answers its golden pictures otherwise"):
-        open_best(opened, "int8", threads=1)
-    assert open_best(opened, "auto", threads=1).variant in ("fp32", "fp16")
+        open_best(opened, of("int8"), threads=1)
+    assert open_best(opened, of("auto"), threads=1).variant in ("fp32", "fp16")
 
 
 # The version is as it was, but this program, or this machine, no longer makes the same of a picture.

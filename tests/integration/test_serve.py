@@ -19,7 +19,8 @@ from artifacts.pictures import Pictures
 from artifacts.pixels import encode_png
 from artifacts.settings import read
 from artifacts.store import Reference, Store, parse
-from serving.engine.live import SPARE, LiveModels
+from serving.api.state import State
+from serving.engine.live import SPARE
 from tests.real import ROOT, Client, form, free_port, serving, wait_answering
 
 PNG = "image/png"
@@ -258,18 +259,17 @@ def test_slow_uploads_leave_health_its_threads(home):
             time.sleep(0.01)
 
 
-def test_many_versions_asked_for_are_not_all_kept(pictures, tmp_path, publish_again, eventually):
+def test_many_versions_asked_for_are_not_all_kept(pictures, tmp_path, publish_again):
     store = Store(tmp_path / "models")
     for _ in range(8):
         publish_again(store)
     store.deploy(parse("digits@1"))
-    live = LiveModels(read({"TINTYPE_HOME": str(tmp_path), "TINTYPE_API_PROCESSES": "1"}))
+    live = State(read({"TINTYPE_HOME": str(tmp_path), "TINTYPE_API_PROCESSES": "1"})).models
     pixels = pictures.decode(28, 28, 1)
     for version in (*range(1, 9), 1, 5):
         model = live.get(Reference("digits", version=version))
-        assert model.lane.predict(pixels, time.monotonic() + 30).shape == (64, 10)
-    kept = (SPARE + 1) * len(os.sched_getaffinity(0))
-    eventually(lambda: len([each for each in threading.enumerate() if each.name.startswith("engine-")]) == kept)
+        assert model.lane.predict(pixels, time.monotonic() + 30).probabilities.shape == (64, 10)
+    assert len(live.opened()) == SPARE + 1
     assert live.get(Reference("digits")).bundle.version == 1
 
 
@@ -289,6 +289,24 @@ def test_the_modules_of_serving_import_neither_keras_nor_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"TINTYPE_DEVICE": "cuda"}, "TINTYPE_DEVICE is cuda"),
+        ({"TINTYPE_RUNTIME": "tf_serving"}, "TINTYPE_TF_SERVING is not set"),
+        ({"TINTYPE_ACCESS_LOG": "/no/such/folder/log"}, "TINTYPE_ACCESS_LOG must be"),
+    ],
+)
+def test_what_the_settings_ask_for_and_is_not_there_ends_the_server_with_a_sentence(home, settings, sentence):
+    process = home.start("serve", "--port", free_port(), **settings)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    last = told.decode().strip().splitlines()[-1]
+    assert last.startswith("tintype: ")
+    assert sentence in last
+    assert "Traceback" not in told.decode()
 
 
 def terminate_twice(process):

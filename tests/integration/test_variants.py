@@ -20,6 +20,7 @@ from artifacts.manifest import PRECISIONS
 from artifacts.pictures import Pictures
 from artifacts.pixels import encode_png
 from artifacts.run import Run, find
+from artifacts.settings import read
 from artifacts.store import Store
 from exporters.export import export
 from exporters.variants import Order
@@ -61,6 +62,11 @@ def command(tmp_path, monkeypatch, capfd):
         return out
 
     return run
+
+
+def of(variant):
+    """Settings by which the CPU answers in a variant."""
+    return read({"TINTYPE_DEVICE": "cpu", "TINTYPE_VARIANT": variant})
 
 
 def test_every_precision_is_proven_and_measured(version):
@@ -149,7 +155,7 @@ def test_what_is_allowed_stays_is_recorded_and_answers_only_when_it_is_asked_for
     assert "allowed" not in told["variants"]["fp32"]
     command("deploy", "digits")
     assert [choice.variant for choice in choices(version, "auto")] == ["fp32"]
-    assert open_best(version, "int8", threads=1).variant == "int8"
+    assert open_best(version, of("int8"), threads=1).variant == "int8"
 
 
 def test_fp32_itself_may_be_allowed_and_its_own_answers_are_checked_then(run, tmp_path, monkeypatch):
@@ -194,7 +200,7 @@ def test_a_profile_of_this_machine_is_what_serving_goes_by(whole, tmp_path, comm
         measured[fastest] |= {"images_per_second": 100.0, "best_batch": 5}
         speed.keep(version, measured)
         assert choices(version, "auto")[0] == (fastest, 5)
-        assert open_best(version, "auto", threads=1)[:2] == (fastest, 5)
+        assert open_best(version, of("auto"), threads=1)[:2] == (fastest, 5)
 
 
 def test_a_profile_is_printed_as_a_table(home, tmp_path, command):

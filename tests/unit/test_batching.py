@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.engine.batching import Engine
+from serving.engine.batching import Only, Ready, Runner
 from serving.errors import DeadlineExceeded, EngineFailed
-from serving.lanes.memory import MemoryLane
+from serving.lanes.memory import ONE, Crew, MemoryLane
+from serving.telemetry.stats import EngineStats
 
 FAR = 30.0
 DEPTH = 200
@@ -16,6 +17,11 @@ DEPTH = 200
 
 def tone(value, count=1, side=2):
     return np.full((count, side, side, 3), value, np.uint8)
+
+
+def lane_to(runtime, crew=ONE):
+    runner = Runner(Only(Ready("tones@1", "fp32", 4, runtime.run)), EngineStats())
+    return MemoryLane(runner.run, 4, DEPTH, crew)
 
 
 def soon():
@@ -38,17 +44,19 @@ class Gated:
 
 
 @pytest.fixture
-def lane():
-    return MemoryLane(DEPTH, 4)
-
-
-@pytest.fixture
-def gated(lane, brightness):
+def gated(brightness):
     runtime = Gated(brightness)
-    engine = Engine(runtime, lane, 4, 1)
     yield runtime
     runtime.gate.set()
-    engine.close()
+
+
+@pytest.fixture(params=[Crew(callers=1, helpers=0), Crew(callers=0, helpers=1)], ids=["callers", "helpers"])
+def lane(gated, request):
+    """Whoever runs the batches, they are the same."""
+    made = lane_to(gated, request.param)
+    yield made
+    gated.gate.set()
+    made.close()
 
 
 @pytest.fixture
@@ -74,7 +82,7 @@ def pile_up(lane, gated, clients, eventually):
 
 
 def tones_of(answer):
-    return np.rint(answer[:, 1] * 255).astype(int).tolist()
+    return np.rint(answer.probabilities[:, 1] * 255).astype(int).tolist()
 
 
 def test_a_lone_request_runs_at_once(lane, gated, clients):
@@ -116,10 +124,10 @@ def test_the_pieces_of_one_request_run_on_several_threads_at_once(brightness):
             together.wait()
             return brightness.run(pixels)
 
-    lane = MemoryLane(DEPTH, 4)
-    engine = Engine(Meeting(), lane, 4, 2)
-    assert tones_of(lane.predict(np.concatenate([tone(1, 4), tone(2, 4)]), soon())) == [1] * 4 + [2] * 4
-    engine.close()
+    for crew in (Crew(callers=1, helpers=1), Crew(callers=0, helpers=2)):
+        lane = lane_to(Meeting(), crew)
+        assert tones_of(lane.predict(np.concatenate([tone(1, 4), tone(2, 4)]), soon())) == [1] * 4 + [2] * 4
+        lane.close()
 
 
 def test_a_client_that_gave_up_costs_no_inference(lane, gated, pile_up, clients):
@@ -142,24 +150,76 @@ def test_a_batch_that_cannot_be_put_together_fails_and_the_engine_goes_on(lane, 
     assert tones_of(lane.predict(tone(6), time.monotonic() + 5)) == [6]
 
 
-def test_close_ends_the_threads_and_returns(lane, brightness):
+def test_close_ends_the_threads_and_returns(brightness):
     before = threading.active_count()
-    engine = Engine(brightness, lane, 4, 3)
+    lane = lane_to(brightness, Crew(callers=0, helpers=3))
     assert threading.active_count() == before + 3
-    engine.close()
+    lane.close()
     assert threading.active_count() == before
 
 
-def test_every_failed_request_has_an_error_of_its_own(lane, caplog):
+def test_a_lone_request_never_changes_threads(brightness):
+    threads = []
+
+    class Noting:
+        def run(self, pixels):
+            threads.append(threading.current_thread())
+            return brightness.run(pixels)
+
+    lane = lane_to(Noting())
+    for _ in range(5):
+        lane.predict(tone(1, 9), soon())
+    assert set(threads) == {threading.current_thread()}
+
+
+def test_a_long_batch_keeps_nobody_beyond_the_deadline_where_helpers_run_it(gated):
+    lane = lane_to(gated, Crew(callers=0, helpers=1))
+    with pytest.raises(DeadlineExceeded):
+        lane.predict(tone(1), time.monotonic() + 0.05)
+    gated.gate.set()
+    lane.close()
+
+
+def test_a_place_that_is_given_to_one_who_just_left_goes_on(brightness):
+    """Deadlines that end while places change hands must never cost a place: the lane would stand still."""
+    lane = lane_to(brightness)
+
+    def client(number):
+        random = np.random.default_rng(number)
+        answered = 0
+        for _ in range(200):
+            try:
+                lane.predict(tone(1), time.monotonic() + random.exponential(0.0005))
+            except DeadlineExceeded:
+                continue
+            answered += 1
+        return answered
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(client, range(8))) > 0
+    assert tones_of(lane.predict(tone(7), soon())) == [7]
+    assert lane.waiting == 0
+    lane.close()
+
+
+def test_close_answers_what_waits(lane, gated, pile_up):
+    futures = pile_up(*(tone(value, 2) for value in range(100, 111)))
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(lane.close)
+        gated.gate.set()
+        closing.result(FAR)
+    assert [tones_of(each.result(FAR)) for each in futures] == [[255], *([value] * 2 for value in range(100, 111))]
+
+
+def test_every_failed_request_has_an_error_of_its_own(caplog):
     class Failing:
         def run(self, pixels):
             raise ValueError(pixels.shape)
 
-    engine = Engine(Failing(), lane, 4, 1)
+    lane = lane_to(Failing())
     errors = []
     for _ in range(2):
         with caplog.at_level(logging.CRITICAL), pytest.raises(EngineFailed) as raised:
             lane.predict(tone(1), soon())
         errors.append(raised.value)
     assert errors[0] is not errors[1]
-    engine.close()

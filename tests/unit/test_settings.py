@@ -24,13 +24,29 @@ def test_auto_is_a_process_a_core_of_those_that_are_ours_and_four_at_most(monkey
 
 
 def test_every_setting_can_be_set():
-    given = {"HOME": "/srv/t", "DEVICE": "cpu", "API_PROCESSES": "2", "DEADLINE_MS": "3", "MAX_BODY_MB": "4",
-             "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7"}  # fmt: skip
-    assert {*given, "RUNTIME", "VARIANT"} == settings.SETTINGS.keys()
+    given = {"HOME": "/srv/t", "DEVICE": "cuda", "API_PROCESSES": "2", "DEADLINE_MS": "3", "MAX_BODY_MB": "4",
+             "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7", "REDIS_URL": "redis://:secret@host:6379/1",
+             "RUNTIME": "saved_model", "TF_SERVING": "host:8500", "VARIANT": "fp16", "BATCH_DELAY_MS": "8",
+             "ACCESS_LOG": "off", "DRAIN_MS": "9"}  # fmt: skip
+    assert given.keys() == settings.SETTINGS.keys()
     read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
-    assert (read.home, read.device, read.api_processes) == (Path("/srv/t"), "cpu", 2)
-    assert (read.deadline_ms, read.max_body_mb, read.max_pixels) == (3, 4, 5)
-    assert (read.max_pictures, read.queue_depth) == (6, 7)
+    for name, text in given.items():
+        assert str(getattr(read, name.lower())) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "must"),
+    [
+        ("REDIS_URL", "localhost:6379", "must be an address like redis://"),
+        ("REDIS_URL", "http://localhost", "must be an address like redis://"),
+        ("TF_SERVING", "localhost", "must be host:port, for example localhost:8500"),
+        ("BATCH_DELAY_MS", "-1", "must be a whole number from 0 to 10000"),
+        ("DRAIN_MS", "1.5", "must be a whole number from 0 to"),
+    ],
+)
+def test_an_address_or_a_time_that_makes_no_sense_is_refused(name, text, must):
+    with pytest.raises(WrongUse, match=f"TINTYPE_{name} {must}"):
+        settings.read({f"TINTYPE_{name}": text})
 
 
 def test_an_empty_value_is_the_default():
@@ -76,8 +92,8 @@ def test_a_number_that_makes_no_sense_is_refused(name, text):
 @pytest.mark.parametrize(
     ("name", "allowed", "given"),
     [
-        ("DEVICE", "auto or cpu", "cuda"),
-        ("RUNTIME", "onnx", "saved_model"),
+        ("DEVICE", "auto or cpu or cuda or tensorrt", "gpu"),
+        ("RUNTIME", "onnx or saved_model or tf_serving", "torch"),
         ("VARIANT", "auto or fp32 or fp16 or int8", "int4"),
     ],
 )

@@ -1,0 +1,82 @@
+"""One request on its way: decode (refuse what is no picture) -> lane -> engine -> labels."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifacts import pixels
+from artifacts.errors import BadPicture
+from artifacts.settings import Settings
+from artifacts.store import Reference
+from serving.answers import answers
+from serving.api.query import Query
+from serving.api.state import Model, Models
+from serving.api.uploads import Upload
+from serving.records import Record
+
+
+class Predictor:
+    """Pictures in, labels out, by the models that are live."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models = models
+        self._deadline = settings.deadline_ms / 1000
+        self._max_pixels = settings.max_pixels
+
+    def model(self, query: Query, record: Record) -> Model:
+        """The model that is asked for.
+
+        Raises:
+            UnknownModel, ModelRequired, BadBundle
+        """
+        model = self._models.get(Reference(query.model or self._models.only(), query.version, query.alias))
+        record.model, record.version = model.bundle.name, model.bundle.version
+        return model
+
+    def predict(self, model: Model, top_k: int, uploads: list[Upload], record: Record) -> dict[str, Any]:
+        """The answer: {"model", "predictions", "timings"}.
+
+        Raises:
+            BadPicture: there is only one picture, and it is none.
+            QueueFull, NoModel, DeadlineExceeded, EngineFailed: as the lane says.
+        """
+        deadline = time.monotonic() + self._deadline
+        batch, predictions = self._decode(uploads, model.shape, record)
+        if batch is not None:
+            answer = model.lane.predict(batch, deadline, record.request_id)
+            _, record.variant, record.wait, record.infer, record.batch = answer
+            _fill(predictions, answers(answer.probabilities, model.labels, top_k))
+        identity = model.bundle.identity(record.variant or model.variant)
+        return {"model": identity, "predictions": predictions, "timings": record.timings()}
+
+    def _decode(
+        self, uploads: list[Upload], shape: tuple[int, int, int], record: Record
+    ) -> tuple[NDArray[np.uint8] | None, list[dict[str, Any]]]:
+        """What could be decoded, uint8 (N, height, width, channels), and a place or an error for each upload."""
+        began = time.perf_counter()
+        record.pictures = len(uploads)
+        decoded = []
+        predictions: list[dict[str, Any]] = []
+        for upload in uploads:
+            prediction: dict[str, Any] = {"file": upload.name}
+            predictions.append(prediction)
+            try:
+                decoded.append(pixels.decode(upload.data, *shape, self._max_pixels).pixels)
+            except BadPicture as error:
+                record.refused += 1
+                if len(uploads) == 1:
+                    raise
+                prediction["error"] = {"code": error.code, "message": str(error)}
+        record.decode = time.perf_counter() - began
+        if not decoded:
+            return None, predictions
+        return decoded[0][np.newaxis] if len(decoded) == 1 else np.stack(decoded), predictions
+
+
+def _fill(predictions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> None:
+    """Put the labels into the places that have no error."""
+    places = [prediction for prediction in predictions if "error" not in prediction]
+    for prediction, label in zip(places, labels, strict=True):
+        prediction.update(label)

@@ -1,0 +1,64 @@
+"""A model in this process: its lane, and the engine behind it."""
+
+import math
+import os
+
+from artifacts.bundle import Bundle
+from artifacts.settings import Settings
+from artifacts.speed import figures
+from serving.engine.batching import Only, Ready, Runner
+from serving.engine.devices import CPU
+from serving.engine.variants import ONNX, open_best
+from serving.lanes.memory import Crew, MemoryLane
+from serving.telemetry.stats import EngineStats
+
+LONG = 0.1  # seconds: a batch that takes longer is run by a thread of its own
+ELSEWHERE = 2  # threads for a GPU or a remote host: while one batch is computed, the next is on its way
+
+
+def load(bundle: Bundle, settings: Settings) -> Ready:
+    """A bundle's best variant, loaded and proven on its golden pictures.
+
+    Raises:
+        BadBundle: none can be loaded.
+    """
+    # On a CPU, threads that each run a batch of their own beat threads that share one: no barriers in the graph.
+    # TensorFlow's threads are the process's.
+    threads = 1 if settings.runtime == ONNX else len(os.sched_getaffinity(0))
+    variant, best_batch, runtime = open_best(bundle, settings, threads)
+    rate = figures(bundle)[variant].get("images_per_second") or 0
+    seconds = best_batch / rate if rate else math.inf
+    return Ready(f"{bundle.name}@{bundle.version}", variant, best_batch, runtime.run, seconds, runtime.device)
+
+
+class LocalModel:
+    """One loaded version: its bundle, and the lane to it."""
+
+    def __init__(self, bundle: Bundle, settings: Settings, stats: EngineStats) -> None:
+        self.bundle = bundle
+        self.labels = bundle.labels
+        self.shape = bundle.shape
+        ready = load(bundle, settings)
+        self.variant = ready.variant
+        crew = _crew(settings, ready)
+        stats.engines = crew.callers or crew.helpers
+        delay = settings.batch_delay_ms / 1000
+        self.lane = MemoryLane(Runner(Only(ready), stats).run, ready.best_batch, settings.queue_depth, crew, delay)
+
+    def close(self) -> None:
+        """Answer what waits, then free the model."""
+        self.lane.close()
+
+
+def threads_for(ready: Ready, share: int) -> int:
+    """Batches of one process that run at a time, where it has a share of the cores."""
+    return share if ready.device == CPU else ELSEWHERE
+
+
+def _crew(settings: Settings, ready: Ready) -> Crew:
+    """This process's share of the cores, or all of them for a request of many pictures."""
+    cores = len(os.sched_getaffinity(0))
+    threads = threads_for(ready, max(1, cores // settings.api_processes))
+    if ready.batch_seconds > LONG or ready.device != CPU:
+        return Crew(callers=0, helpers=threads)
+    return Crew(callers=threads, helpers=cores - threads)

@@ -1,0 +1,1 @@
+"""What is remembered of requests and engines: metrics, the access log, traces."""
