@@ -18,6 +18,28 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
     A name on the disk need not be UTF-8; in text such a byte becomes an escape, from which JSON reads it back.
     """
+    with _written(path, data) as part:
+        part.replace(path)
+    fsync(path.parent)
+
+
+def write_new(path: Path, data: bytes | str) -> bool:
+    """Write `data` as `write_atomic` does, unless the file is there: then it stays as it is, and False is the answer.
+
+    Of several who do so at once, one succeeds.
+    """
+    with _written(path, data) as part:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+    fsync(path.parent)
+    return True
+
+
+@contextmanager
+def _written(path: Path, data: bytes | str) -> Iterator[Path]:
+    """`data` on the disk, beside `path`; gone afterwards unless it was renamed."""
     blob = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -25,11 +47,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
+        yield part
+    finally:
         part.unlink(missing_ok=True)
-        raise
-    fsync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -146,7 +146,8 @@ def _open(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Ima
     if width * height > max_pixels:
         message = f"the picture has {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are accepted"
         raise PictureTooLarge(message)
-    image.draft(mode, (side, side))
+    if mode != image.mode or min(width, height) >= 2 * side:  # else it would change nothing
+        image.draft(mode, (side, side))
     return image, (width, height)
 
 

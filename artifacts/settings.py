@@ -28,6 +28,7 @@ class Settings:
 
     home: Path
     redis_url: str
+    folders: "Folders"
     device: str
     runtime: str
     tf_serving: str
@@ -41,6 +42,10 @@ class Settings:
     queue_depth: int
     access_log: str
     drain_ms: int
+
+    def environ(self) -> dict[str, str]:
+        """The TINTYPE_* variables that stand for these settings: for a process that is started with them."""
+        return {f"{PREFIX}{name}": str(getattr(self, name.lower())) for name in SETTINGS}
 
     @property
     def runs(self) -> Path:
@@ -61,6 +66,15 @@ class Settings:
     def cache(self) -> Path:
         """Where decoded pictures that do not fit in memory lie, and data sets that were downloaded."""
         return self.home / "cache"
+
+
+class Folders(tuple[Path, ...]):
+    """Absolute folders; as text, separated as in PATH."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return os.pathsep.join(map(str, self))
 
 
 class Setting(NamedTuple):
@@ -85,6 +99,10 @@ def _folder(text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError:
         raise ValueError("a folder; ~ stands for that of a person whom this machine knows") from None
+
+
+def _folders(text: str) -> Folders:
+    return Folders(_folder(each) for each in text.split(os.pathsep) if each)
 
 
 def _processes(text: str) -> int:
@@ -116,6 +134,9 @@ SETTINGS = {
     "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`, `cache/`"),
     "REDIS_URL": Setting(
         "", _redis_url, "unset: one process, no Redis; `redis://…`: the web processes and the workers meet there"
+    ),
+    "FOLDERS": Setting(
+        "", _folders, "roots that jobs over HTTP may read, separated as in PATH; unset: they may read none"
     ),
     "DEVICE": Setting(
         AUTO,
@@ -153,7 +174,7 @@ SETTINGS = {
 }
 
 # Promised by the design, not yet served: a person who sets one must not believe that it took effect.
-LATER = ("FOLDERS", "KEYS")
+LATER = ("KEYS",)
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:

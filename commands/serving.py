@@ -13,6 +13,7 @@ from artifacts.errors import TintypeError
 from artifacts.settings import Settings
 from artifacts.store import Reference, Store, parse
 from commands import Add
+from commands.jobs import classify_there
 from printing import print_json, print_note, print_table
 
 
@@ -35,6 +36,7 @@ def add_to(add: Add) -> None:
     classify.add_argument(
         "--out", type=Path, metavar="DIR", help="where the table goes (default: in jobs/ of TINTYPE_HOME)"
     )
+    classify.add_argument("--url", help="have a `tintype serve` do it; FOLDER is then under its TINTYPE_FOLDERS")
     for command in (predict, classify):
         command.add_argument("--model", metavar="NAME[@VERSION]", help="default: the only model in production")
 
@@ -95,6 +97,9 @@ def _predict(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
+    if arguments.url:
+        classify_there(arguments)
+        return
     store, reference = _wanted(arguments.model, settings)
     version = store.path(reference.name, store.resolve(reference))
     from serving.jobs.classify import classify

@@ -5,9 +5,14 @@ TintypeError
 │   └── NoPicture        400  a request without a picture
 ├── NotAcceptable        406  an answer of a kind that is not given
 ├── WrongMediaType       415  a body of a kind that is not taken
+├── TooSlow              408  a body that does not come
 ├── TooLarge             413  more bytes or pictures than the limits
 ├── QueueFull            429  too many pictures wait; come back
+├── UnknownJob           404  no job of this id
+├── NotFinished          409  a job that has no results yet, or that is at work
+├── KeyReused            422  an Idempotency-Key that came with another request before
 ├── NoModel              503  nothing can answer
+├── NotNow               503  the machine cannot for now: no room, no handles, a folder that is not mounted
 ├── Draining             503  the server was told to stop
 ├── WrongUse
 │   └── NoRuntime        503  the runtime or device that the settings ask for is not to be had here
@@ -46,6 +51,13 @@ class WrongMediaType(TintypeError):
     status = 415
 
 
+class TooSlow(TintypeError):
+    """A body that does not come in time."""
+
+    code = "too_slow"
+    status = 408
+
+
 class TooLarge(TintypeError):
     """More bytes or pictures than the limits."""
 
@@ -59,6 +71,34 @@ class QueueFull(TintypeError):
     code = "queue_full"
     status = 429
     retry_after = 1  # seconds
+
+
+class UnknownJob(TintypeError):
+    """No job of this id."""
+
+    code = "unknown_job"
+    status = 404
+
+
+class NotFinished(TintypeError):
+    """A job that has no results yet, or that is at work."""
+
+    code = "not_finished"
+    status = 409
+
+
+class KeyReused(TintypeError):
+    """An Idempotency-Key that came with another request before."""
+
+    code = "key_reused"
+    status = 422
+
+
+class NotNow(TintypeError):
+    """The machine cannot for now: no room, no handles, a folder that is not mounted."""
+
+    code = "not_now"
+    status = 503
 
 
 class NoModel(TintypeError):

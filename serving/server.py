@@ -1,144 +1,148 @@
-"""`tintype serve`: Granian in front of the Flask application, each web process with an engine of its own."""
+"""`tintype serve`: Uvicorn in front of the application, in a few processes that share one port."""
 
 import errno
+import gc
 import logging
 import math
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-import granian._signals
-from granian.constants import Interfaces
-from granian.log import LogLevels
-from granian.server.mp import MPServer
+from typing import TYPE_CHECKING
 
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
-from serving.children import die_with_parent
+from serving.board import Board
+from serving.supervisor import supervise
 from serving.telemetry import sink
 from serving.telemetry.snapshots import shared_folder
 
-BLOCKING_THREADS = 64  # requests that one process works on or lets wait for its engine at a time
+if TYPE_CHECKING:
+    import uvicorn
+
 GRACE_SECONDS = 2  # beyond the deadline: how long requests in flight may take after SIGTERM
+BACKLOG = 2048  # connections that may wait to be accepted
+KEEP_ALIVE_SECONDS = 75  # longer than the 60 of the usual proxies, so that it is they who close
 
 
 def serve(settings: Settings, host: str, port: int, started: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are answered first. `started` is called when the port is ours.
 
     Raises:
-        WrongUse: the address cannot be used.
+        WrongUse: the address cannot be used, or the settings ask for what is not to be had here.
     """
-    address = _free_address(host, port)
+    listening = _bound(host, port, settings.api_processes)
     sink.check(settings, os.environ)
-    server = MPServer(
-        "tintype",
-        address=address,
-        port=port,
-        interface=Interfaces.WSGI,
-        workers=settings.api_processes,
-        blocking_threads=BLOCKING_THREADS,
-        workers_kill_timeout=math.ceil((settings.deadline_ms + settings.drain_ms) / 1000) + GRACE_SECONDS,
-        respawn_failed_workers=True,
-        websockets=False,
-        log_level=LogLevels.error,
-    )
-    server.on_startup(started)
-    parent = os.getpid()
+    _allow_many_connections()
     refusals: multiprocessing.SimpleQueue[str] = multiprocessing.SimpleQueue()
+    parent = os.getpid()
+    board = Board(settings.api_processes)
+    started()
     with shared_folder() as shared:
 
-        def load() -> Callable[..., Any]:
-            die_with_parent(parent)
-            _die_of_signals_while_loading(server)
+        def work(number: int) -> None:
             try:
-                application, draining = _application(settings, shared)
+                board.take(number)
+                _serve_in_this_process(settings, listening[number], shared, board)
             except WrongUse as error:
                 refusals.put(str(error))
                 os.kill(parent, signal.SIGTERM)
                 signal.pause()  # the parent ends this process; one that ended by itself would be started again
-                raise
-            drain = _drain(draining, settings.drain_ms / 1000)
-            granian._signals.set_sync_signals = _handled(granian._signals.set_sync_signals, drain)  # noqa: SLF001
-            return application
 
-        server.serve(target_loader=load, wrap_loader=False)
+        patience = (settings.deadline_ms + settings.drain_ms) / 1000 + 2 * GRACE_SECONDS
+        supervise(work, settings.api_processes, patience)
     if not refusals.empty():
         raise WrongUse(refusals.get())
 
 
-def _application(settings: Settings, shared: Path) -> tuple[Callable[..., Any], threading.Event]:
-    """What each web process loads, after it was forked: Flask, the models, the engine's threads."""
+def _serve_in_this_process(settings: Settings, listening: socket.socket, shared: Path, board: Board) -> None:
+    """What each web process does, after it was forked: load the models, then answer until it is told to stop."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    from serving.api.app import create_app
+    import uvicorn
 
-    app = create_app(settings, shared)
-    return app, app.extensions["tintype"].draining
+    from serving.api.front import create_front
+    from serving.http import Http
 
-
-def _die_of_signals_while_loading(server: MPServer) -> None:
-    """End a web process that is told to stop before it takes requests.
-
-    Until Granian sets a worker's own handlers, those inherited from the parent would only note the signal, and the
-    parent would wait for the grace to pass.
-    """
+    front = create_front(settings, shared, board)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking at it again and again costs a request here and there some 10 ms
+    server = uvicorn.Server(
+        uvicorn.Config(
+            front,
+            loop="uvloop",
+            http=Http,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
+        )
+    )
+    server.handle_exit = _drain(server, front.draining, settings.drain_ms / 1000)  # type: ignore[assignment, method-assign]
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    if server.interrupt_signal:  # it came between the fork and here
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(number, lambda *_: None)  # Uvicorn raises them once more when it has finished
+    server.run([listening])
 
 
-def _handled(set_signals: Callable[[], object], drain: Callable[[int], float]) -> Callable[[], object]:
-    """Granian's own handlers in a web process, called when it has drained, and deaf after the first signal.
+def _drain(
+    server: "uvicorn.Server", draining: threading.Event, seconds: float
+) -> Callable[[int, FrameType | None], None]:
+    """On the first signal: not ready any more, and after a while no new connections. Ctrl-C waits for nobody.
 
-    A second one stops the process from finishing its requests (seen with Granian 2.8.7), and a second one is usual:
-    Ctrl-C reaches the whole group, systemd the whole control group, and the parent passes each on besides.
+    Later signals change nothing, and are usual: Ctrl-C reaches the whole group, and the parent passes it on besides.
     """
 
-    def install() -> object:
-        event = set_signals()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _once(signal.getsignal(number), drain))
-        return event
+    def stop() -> None:
+        server.should_exit = True
 
-    return install
-
-
-def _once(handle: Any, drain: Callable[[int], float]) -> Callable[[int, FrameType | None], None]:  # noqa: ANN401 - whatever signal.signal takes
-    def first(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        if seconds := drain(number):
-            threading.Timer(seconds, handle, (number, frame)).start()
-        else:
-            handle(number, frame)
-
-    return first
-
-
-def _drain(draining: threading.Event, seconds: float) -> Callable[[int], float]:
-    """Say to whoever asks that this server is not ready; how long they may take to see it. Ctrl-C waits for nobody."""
-
-    def begin(number: int) -> float:
+    def handle(number: int, _: FrameType | None) -> None:
+        if draining.is_set():
+            return
         draining.set()
-        return seconds if number == signal.SIGTERM else 0.0
+        if number == signal.SIGTERM and seconds:
+            timer = threading.Timer(seconds, stop)
+            timer.daemon = True
+            timer.start()
+        else:
+            stop()
 
-    return begin
+    return handle
 
 
-def _free_address(host: str, port: int) -> str:
-    """The numeric address of `host`; looked at first, for Granian's own sockets would share a port in use silently."""
+def _bound(host: str, port: int, count: int) -> list[socket.socket]:
+    """Sockets that listen there, one for each process, among which the kernel divides the connections (SO_REUSEPORT).
+
+    One for all would give all that come at once to whichever process wakes up first. The parent keeps them open, so
+    that connections that wait for a process which dies are taken by the next one.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
+        with socket.socket(family) as probe:  # without SO_REUSEPORT, which would share the port with another server
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+        listening = [socket.socket(family) for _ in range(count)]
+        for each in listening:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            each.bind(address)
+            each.listen(BACKLOG)
     except OSError as error:
         why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
         raise WrongUse(f"cannot serve on {host}:{port}: {why}; choose with --host and --port") from None
-    return str(address[0])
+    return listening
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system allows: a connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

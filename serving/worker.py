@@ -8,10 +8,11 @@ import itertools
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -19,16 +20,18 @@ from celery.apps.worker import Worker
 from celery.exceptions import SecurityWarning
 
 from artifacts import files
-from artifacts.errors import Busy
+from artifacts.errors import Busy, WrongUse
 from artifacts.settings import Settings
 from serving.engine import variants
 from serving.engine.batching import Runner
 from serving.engine.engine import Engine
 from serving.engine.hosted import HostedModels
 from serving.engine.local import threads_for
+from serving.engine.turns import Turns
 from serving.lanes.redis import link
 from serving.lanes.redis.puller import Puller
-from serving.queue import ONLINE, celery_app
+from serving.queue import BATCH, ONLINE, celery_app
+from serving.tasks import folder_work
 from serving.telemetry.batch_log import BatchLog
 from serving.telemetry.exposition import SHARED, State, exposition
 from serving.telemetry.outlets import outlet
@@ -53,7 +56,8 @@ class Host:
         self._engine: Engine | None = None
         to = outlet("-")
         self._log = BatchLog(to) if to else None
-        self.runner = Runner(self.models, self.stats, self._log)
+        self.turns = Turns()
+        self.runner = Runner(self.models, self.stats, self._log, self.turns)
 
     def load(self) -> None:
         """Load what is in production, and watch for what will be.
@@ -100,13 +104,16 @@ def work(settings: Settings, queues: list[str], name: str) -> int:
     """Run a worker until it is told to stop; its exit code.
 
     Raises:
-        WrongUse: no Redis is set, or the settings ask for a runtime or device that is not to be had here.
+        WrongUse: no Redis is set, the name cannot be used, or the settings ask for a runtime or device that is not to
+            be had here.
     """
     app = celery_app(settings)
     with ExitStack() as lock:
         host = Host(settings, _name(settings, name, lock))
         host.load()  # before Celery starts: an error here is a sentence, and the worker does not start
-        return _consume(app, host, queues)
+        folders = folder_work(app, settings, host.models, host.turns) if BATCH in queues else nullcontext()
+        with folders:
+            return _consume(app, host, queues)
 
 
 def _consume(app: Celery, host: Host, queues: list[str]) -> int:
@@ -145,6 +152,8 @@ def _step(host: Host) -> type[bootsteps.StartStopStep]:
 
 def _name(settings: Settings, name: str, lock: ExitStack) -> str:
     """The first free name of this host, held until the process dies: one that comes back finds what it had left."""
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise WrongUse(f"--name must be 1 to 64 letters, digits, dots, underscores, hyphens; received {name!r}")
     folder = settings.home / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     for number in itertools.count():

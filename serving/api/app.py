@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -9,42 +10,58 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from artifacts import settings as settings_module
 from artifacts.errors import TintypeError
 from artifacts.settings import MEGABYTE, Settings
-from serving.api import console, health, metrics, models, predict
+from serving.api import console, health, jobs, metrics, models, predict
 from serving.api.predictor import Predictor
 from serving.api.problems import Problems
 from serving.api.state import State
-from serving.api.uploads import Receiving
+from serving.board import Board
 from serving.records import RECORD
-from serving.telemetry.recorder import Recorded
-from serving.telemetry.sink import open_sink
+from serving.telemetry.recorder import Recorded, Recorder
+from serving.telemetry.sink import Sink, open_sink
 
 
-def create_app(settings: Settings | None = None, shared: Path | None = None) -> Flask:
+class Application(NamedTuple):
+    """The Flask application, and what the front before it shares with it."""
+
+    flask: Flask
+    state: State
+    predictor: Predictor
+    problems: Problems
+    recorder: Recorder
+    sink: Sink
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application for any WSGI server."""
+    return build(settings or settings_module.read(os.environ)).flask
+
+
+def build(settings: Settings, shared: Path | None = None, board: Board | None = None) -> Application:
     """The application, with what is in production loaded: only the first request after a deploy waits for a model.
 
     Args:
-        settings: default: those of the environment.
+        settings: of this process.
         shared: a folder in which the web processes of one server leave their metrics for each other.
+        board: on which they note that they are at work.
     """
-    settings = settings or settings_module.read(os.environ)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * MEGABYTE
     app.config["MAX_FORM_PARTS"] = settings.max_pictures + 1  # one more, so that our own sentence says it
-    state = State(settings)
+    state = State(settings, board)
     state.models.ready()
-    app.extensions["tintype"] = state
-    predictor, receiving, problems = Predictor(state.models, settings), Receiving(), Problems(settings)
-    app.register_blueprint(predict.blueprint(predictor, receiving, settings))
+    predictor, problems = Predictor(state.models, settings), Problems(settings)
+    app.register_blueprint(predict.blueprint(predictor, settings))
     app.register_blueprint(models.blueprint(state.models.store))
+    app.register_blueprint(jobs.blueprint(state, settings))
     app.register_blueprint(health.blueprint(state))
     app.register_blueprint(console.blueprint())
     sink = open_sink(settings, app.url_map, state.text, shared, os.environ)
     app.register_blueprint(metrics.blueprint(sink, state.workers))
     _handle_errors(app, problems)
     sink.start()
-    raw = predict.RawPredictions(app.wsgi_app, predictor, receiving, problems, settings)
-    app.wsgi_app = Recorded(raw, sink)  # type: ignore[method-assign] # Flask's documentation does so
-    return app
+    recorder = Recorder()
+    app.wsgi_app = Recorded(app.wsgi_app, recorder, sink)  # type: ignore[method-assign] # as Flask's documentation does
+    return Application(app, state, predictor, problems, recorder, sink)
 
 
 def _handle_errors(app: Flask, problems: Problems) -> None:

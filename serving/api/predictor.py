@@ -1,7 +1,8 @@
 """One request on its way: decode (refuse what is no picture) -> lane -> engine -> labels."""
 
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,20 @@ from serving.answers import answers
 from serving.api.query import Query
 from serving.api.state import Model, Models
 from serving.api.uploads import Upload
+from serving.lanes.answer import Answer
+from serving.lanes.loop import Decode
 from serving.records import Record
+
+LOOP_PIXELS = 2_000_000  # some 20 ms of decoding
+
+Body = dict[str, Any]
+
+
+class Lane(Protocol):
+    """The lane of an event loop."""
+
+    def predict(self, decode: Decode, deadline: float, request_id: str) -> Awaitable[Answer]:
+        """The answer for one picture, before `deadline` (time.monotonic())."""
 
 
 class Predictor:
@@ -35,7 +49,44 @@ class Predictor:
         record.model, record.version = model.bundle.name, model.bundle.version
         return model
 
-    def predict(self, model: Model, top_k: int, uploads: list[Upload], record: Record) -> dict[str, Any]:
+    def open_model(self, query: Query, record: Record) -> Model | None:
+        """The model that is asked for, if it is open already.
+
+        Raises:
+            UnknownModel, ModelRequired
+        """
+        model = self._models.find(Reference(query.model or self._models.only(), query.version, query.alias))
+        if model:
+            record.model, record.version = model.bundle.name, model.bundle.version
+        return model
+
+    async def predict_on_the_loop(self, model: Model, lane: Lane, top_k: int, data: bytes, record: Record) -> Body:
+        """The answer for one picture, by the event loop's own lane.
+
+        Raises:
+            PictureTooLarge: it has more than LOOP_PIXELS, which would hold up the loop; ask `predict`.
+            BadPicture, QueueFull, NoModel, DeadlineExceeded, EngineFailed
+        """
+        most = min(self._max_pixels, LOOP_PIXELS)
+
+        def decode() -> NDArray[np.uint8]:
+            began = time.perf_counter()
+            try:
+                return pixels.decode(data, *model.shape, most).pixels[np.newaxis]
+            except BadPicture:
+                record.refused = 1
+                raise
+            finally:
+                record.decode = time.perf_counter() - began
+
+        record.pictures, record.refused = 1, 0
+        deadline = time.monotonic() + self._deadline
+        answer = await lane.predict(decode, deadline, record.request_id)
+        _, record.variant, record.wait, record.infer, record.batch = answer
+        labels = answers(answer.probabilities, model.labels, top_k)[0]
+        return self._body(model, [{"file": None, **labels}], record)
+
+    def predict(self, model: Model, top_k: int, uploads: list[Upload], record: Record) -> Body:
         """The answer: {"model", "predictions", "timings"}.
 
         Raises:
@@ -48,6 +99,9 @@ class Predictor:
             answer = model.lane.predict(batch, deadline, record.request_id)
             _, record.variant, record.wait, record.infer, record.batch = answer
             _fill(predictions, answers(answer.probabilities, model.labels, top_k))
+        return self._body(model, predictions, record)
+
+    def _body(self, model: Model, predictions: list[dict[str, Any]], record: Record) -> Body:
         identity = model.bundle.identity(record.variant or model.variant)
         return {"model": identity, "predictions": predictions, "timings": record.timings()}
 
@@ -56,7 +110,7 @@ class Predictor:
     ) -> tuple[NDArray[np.uint8] | None, list[dict[str, Any]]]:
         """What could be decoded, uint8 (N, height, width, channels), and a place or an error for each upload."""
         began = time.perf_counter()
-        record.pictures = len(uploads)
+        record.pictures, record.refused = len(uploads), 0
         decoded = []
         predictions: list[dict[str, Any]] = []
         for upload in uploads:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from artifacts.bundle import Bundle
 from artifacts.settings import Settings
 from artifacts.store import Store
+from serving.board import Board
 from serving.engine.live import LiveModels
 from serving.lanes.answer import Answer
 from serving.telemetry.exposition import SHARED, Snapshot, exposition
@@ -19,6 +20,8 @@ from serving.telemetry.requests import RequestMetrics
 from serving.telemetry.stats import EngineStats
 
 if TYPE_CHECKING:
+    from serving.lanes.loop import LoopLane
+    from serving.lanes.redis.loop import LoopRedisLane
     from serving.lanes.redis.mailbox import Mailbox
 
 
@@ -45,6 +48,10 @@ class Model(Protocol):
         """Where its requests go."""
 
     @property
+    def loop_lane(self) -> "LoopLane | LoopRedisLane | None":
+        """The lane of the event loop, where it can be asked without holding up the loop."""
+
+    @property
     def variant(self) -> str:
         """The one that answers."""
 
@@ -58,7 +65,7 @@ Models = LiveModels[Model]
 class State:
     """One web process: its models, and where their requests go."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, board: Board | None = None) -> None:
         self.draining = threading.Event()
         self.mailbox: Mailbox | None = None
         self._stats: EngineStats | None = None
@@ -66,16 +73,16 @@ class State:
         if settings.redis_url:
             self.models: Models = LiveModels(store, self._in_workers(settings))
         else:
-            self.models = LiveModels(store, self._here(settings))
+            self.models = LiveModels(store, self._here(settings, board or Board(1)))
 
     def text(self, requests: RequestMetrics) -> str:
         """What this process says of itself to Prometheus."""
-        models = self.models.opened()
-        identities = [model.bundle.identity(model.variant) for model in models]
         if self.mailbox:
-            state = Told(identities, self.mailbox.waiting, SHARED)
+            state = Told((), self.mailbox.waiting, SHARED)
         else:
-            state = Told(identities, sum(model.lane.waiting for model in models), workers=1)
+            models = self.models.opened()
+            waiting = sum(each.lane.waiting + (each.loop_lane.waiting if each.loop_lane else 0) for each in models)
+            state = Told([model.bundle.identity(model.variant) for model in models], waiting, workers=1)
         return exposition(requests, self._stats, state)
 
     def workers(self) -> dict[str, Snapshot]:
@@ -83,13 +90,13 @@ class State:
         texts = self.mailbox.texts if self.mailbox else {}
         return {name: Snapshot(json.loads(text)["metrics"], worker=name) for name, text in texts.items()}
 
-    def _here(self, settings: Settings) -> Callable[[Bundle], Model]:
+    def _here(self, settings: Settings, board: Board) -> Callable[[Bundle], Model]:
         from serving.engine import variants
         from serving.engine.local import LocalModel
 
         variants.check(settings)
         stats = self._stats = EngineStats()
-        return lambda bundle: LocalModel(bundle, settings, stats)
+        return lambda bundle: LocalModel(bundle, settings, stats, board)
 
     def _in_workers(self, settings: Settings) -> Callable[[Bundle], Model]:
         from serving.engine.remote import RemoteModel

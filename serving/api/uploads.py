@@ -1,18 +1,14 @@
 """The encoded pictures of a request: one as the raw body, or one or more as files of a form."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from flask import Request
 
-from serving.errors import NoPicture, QueueFull, TooLarge, WrongMediaType
+from serving.errors import NoPicture, TooLarge, WrongMediaType
 
 # Besides image/*: what a client sends that did not say what it sends (curl --data-binary names a form).
 RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 FIELD = "image"
-AT_ONCE = 56  # bodies that a process receives at once: fewer than its threads, so that health is always answered
 
 
 class Upload(NamedTuple):
@@ -20,27 +16,6 @@ class Upload(NamedTuple):
 
     name: str | None
     data: bytes
-
-
-class Receiving:
-    """Bodies that are being received: a slow client holds a thread, and must not hold them all."""
-
-    def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(AT_ONCE)
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """While one is received.
-
-        Raises:
-            QueueFull: AT_ONCE others are.
-        """
-        if not self._free.acquire(blocking=False):
-            raise QueueFull(f"{AT_ONCE} requests are still being received; try again soon")
-        try:
-            yield
-        finally:
-            self._free.release()
 
 
 def uploads(incoming: Request, max_pictures: int) -> list[Upload]:

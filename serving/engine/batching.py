@@ -6,6 +6,7 @@ What waits is run, up to the best batch; nobody sleeps in the hope of more, unle
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +40,7 @@ class Ready(NamedTuple):
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     batch_seconds: float = 0.0  # what a batch of the best size takes
     device: str = "cpu"
+    run_alone: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None  # on all cores, for who is the only one
 
 
 class Models(Protocol):
@@ -68,8 +70,10 @@ class Only(NamedTuple):
 class Runner:
     """Runs what was taken from a lane. Called from several threads at once."""
 
-    def __init__(self, models: Models, stats: EngineStats, log: BatchLog | None = None) -> None:
-        self.turns = Turns()
+    def __init__(
+        self, models: Models, stats: EngineStats, log: BatchLog | None = None, turns: Turns | None = None
+    ) -> None:
+        self._turns = turns  # where folder work wants the model, too
         self._models = models
         self._stats = stats
         self._log = log
@@ -79,9 +83,14 @@ class Runner:
         """Pictures that are worth taking at a time."""
         return self._models.limit()
 
-    def run(self, taken: Sequence[Request]) -> Iterator[list[tuple[Any, Answer | Exception]]]:
-        """Each request with its answer, or with what went wrong, a batch at a time."""
-        with self.turns.online():
+    def run(self, taken: Sequence[Request], *, alone: bool = False) -> Iterator[list[tuple[Any, Answer | Exception]]]:
+        """Each request with its answer, or with what went wrong, a batch at a time.
+
+        Args:
+            taken: from a lane.
+            alone: nobody else waits for the model, so that it may have all cores.
+        """
+        with self._turns.online() if self._turns else nullcontext():
             now = time.monotonic()
             groups: dict[tuple[str, str], tuple[Ready, list[Request]]] = {}
             for request in taken:
@@ -97,13 +106,14 @@ class Runner:
                 groups.setdefault(model[:2], (model, []))[1].append(request)
             for model, group in groups.values():
                 for batch in _cut(group, model.best_batch):
-                    yield list(zip(batch, self._answers(model, batch), strict=True))
+                    yield list(zip(batch, self._answers(model, batch, alone=alone), strict=True))
 
-    def _answers(self, model: Ready, batch: list[Request]) -> Sequence[Answer | Exception]:
+    def _answers(self, model: Ready, batch: list[Request], *, alone: bool) -> Sequence[Answer | Exception]:
         began = time.monotonic()
         try:
             pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([each.pixels for each in batch])
-            probabilities = model.run(pixels)
+            run = model.run_alone if alone and model.run_alone else model.run
+            probabilities = run(pixels)
         except TintypeError as error:
             log.exception("%s failed on a batch of %d requests", model.name, len(batch))
             return [type(error)(str(error)) for _ in batch]  # one each: every raise lengthens its traceback

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from serving.engine.batching import Runner
+from serving.errors import EngineFailed
 from serving.lanes.answer import Answer
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ class Lane(Protocol):
         """What waits, at least one request; nothing once the lane is closed."""
 
     def finish(self, answers: list[tuple[Any, Answer | Exception]]) -> None:
-        """Send the answers."""
+        """Send the answers; a request that has one keeps it."""
 
     def close(self) -> None:
         """Let those who take come to their end."""
@@ -48,5 +49,7 @@ class Engine:
             try:
                 for answers in self._runner.run(taken):
                     self._lane.finish(answers)
-            except Exception:  # whoever waits runs into the deadline; those who come later must not
-                log.exception("a defect: requests were lost")
+            except Exception:  # those who come later must not suffer from it
+                log.exception("a defect: %d requests could not be run", len(taken))
+                failed = EngineFailed("the worker failed on this request; its log says why")
+                self._lane.finish([(request, failed) for request in taken])

@@ -50,6 +50,8 @@ class HostedModels:
             model = self.live.get(Reference(name, int(version)))
         except UnknownModel as error:
             raise NoModel(f"the worker's store is not that of the web process: {error}") from None
+        except OSError as error:
+            raise NoModel(f"the worker cannot read its store ({error.strerror})") from None
         if model.bundle.sha256 != request.sha256:
             raise NoModel(f"the worker's {request.model} is another one than the web process has; give both one store")
         return model.ready

@@ -62,6 +62,10 @@ class LiveModels(Generic[Model]):
         """Those that are open now."""
         return list(self._opened.values())
 
+    def find(self, reference: Reference) -> Model | None:
+        """The model that a reference means, if it is open already: nothing is loaded."""
+        return self._opened.get((reference.name, self._version(reference)))
+
     def get(self, reference: Reference) -> Model:
         """The model that a reference means, opened.
 

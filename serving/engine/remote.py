@@ -3,6 +3,7 @@
 import json
 
 from artifacts.bundle import Bundle
+from serving.lanes.redis.loop import LoopRedisLane
 from serving.lanes.redis.mailbox import Mailbox, RedisLane
 
 
@@ -14,7 +15,13 @@ class RemoteModel:
         self.labels = bundle.labels
         self.shape = bundle.shape
         self.lane = RedisLane(mailbox, bundle)
+        self._loop_lane = LoopRedisLane(mailbox, self.lane)
         self._mailbox = mailbox
+
+    @property
+    def loop_lane(self) -> LoopRedisLane | None:
+        """While a worker is alive; else a thread finds out why none is."""
+        return self._loop_lane if self._mailbox.workers else None
 
     @property
     def variant(self) -> str:

@@ -39,7 +39,7 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
         Busy: another process works on this job.
     """
     bundle = bundles.verify(version)
-    variant = plans(bundle, settings)[0].choice.variant
+    variant, batch = plans(bundle, settings)[0].choice
     identity = bundle.identity(variant)
     pinned = {"folder": str(folder.resolve()), "model": identity, "max_pixels": settings.max_pixels}
     job = job or settings.jobs / job_id(folder, pinned)
@@ -51,7 +51,7 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
     with files.locked(job / ".lock", wait=False, busy=f"another process works on {job}; wait until it has finished"):
         _pin(job, pinned)
         (job / "parts").mkdir(exist_ok=True)
-        listing, done = write_listing(folder, job / "inputs", skip=job), 0
+        listing, done = write_listing(folder, job / "inputs", job, batch), 0
         progress(done, listing.files)
         for finished in run_chunks(job, folder, version, variant, listing.chunks, settings):
             done += finished

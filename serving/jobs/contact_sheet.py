@@ -7,6 +7,7 @@ import base64
 import heapq
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from artifacts import pixels
 from artifacts.errors import BadPicture
 from serving.jobs.chunk import Row, read_file
 
-PICTURES = 480  # shared among the labels: some 2 MB
+PICTURES = 480  # shared among the labels: some 2 MB, and as many to decode again
+SMALL_PICTURES = 2_000  # likewise, of those that are shown as they are
+SMALL_PIXELS = 128 * 128
 LEAST = 4  # of each label, however many there are
 SIDE = 96  # pixels
 AS_IT_IS = 4_000  # bytes: a JPEG under this size is not worth making smaller
@@ -29,8 +32,11 @@ class ContactSheet:
 
     def __init__(self, classes: int, max_pixels: int = pixels.MAX_PIXELS) -> None:
         self._max_pixels = max_pixels
-        self._share = max(LEAST, PICTURES // classes)
-        self._labels: dict[str, list[tuple[float, int, str]]] = {}
+        self._shares = {
+            small: max(LEAST, most // classes) for small, most in ((True, SMALL_PICTURES), (False, PICTURES))
+        }
+        # By label, and by whether they are small.
+        self._labels: dict[str, dict[bool, list[tuple[float, int, str]]]] = {}
         self._rejects: list[tuple[str, str]] = []
         self._seen = 0
 
@@ -41,9 +47,10 @@ class ContactSheet:
             if len(self._rejects) < REJECTS:
                 self._rejects.append((row["path"], row["error"].partition(": ")[2]))
             return
-        kept = self._labels.setdefault(row["label"], [])
+        small = (row["width"] or SMALL_PIXELS) * (row["height"] or SMALL_PIXELS) <= SMALL_PIXELS
+        kept = self._labels.setdefault(row["label"], {True: [], False: []})[small]
         item = (-row["confidence"], -self._seen, row["path"])  # a heap's first is its smallest: the most certain
-        if len(kept) < self._share:
+        if len(kept) < self._shares[small]:
             heapq.heappush(kept, item)
         else:
             heapq.heappushpop(kept, item)
@@ -58,7 +65,7 @@ class ContactSheet:
         return template.render(folder=folder.name, model=model, tally=tally, groups=groups, rejects=self._rejects)
 
     def _pictures(self, folder: Path, label: str) -> list[dict[str, Any]]:
-        least_certain = sorted(self._labels[label], reverse=True)
+        least_certain = sorted(chain(*self._labels[label].values()), reverse=True)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow decodes outside Python's lock
             sources = pool.map(lambda item: _source(folder / item[2], self._max_pixels), least_certain)
             return [

@@ -1,8 +1,9 @@
 """Parts: the rows of one chunk as a Parquet file. A chunk is done if, and only if, its part exists."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -15,6 +16,7 @@ SCHEMA = pa.schema([
     ("width", pa.int32()), ("height", pa.int32()), ("sha256", pa.string()), ("model", pa.string()),
     ("version", pa.int32()), ("error", pa.string()),
 ])  # fmt: skip
+ERROR = SCHEMA.get_field_index("error")
 
 
 def write_part(path: Path, rows: list[Row]) -> None:
@@ -30,6 +32,33 @@ def is_whole(path: Path, rows: int) -> bool:
         return bool(pa.parquet.read_metadata(path).num_rows == rows)
     except (OSError, pa.ArrowInvalid):
         return False
+
+
+class Counts(NamedTuple):
+    """What a part holds: rows, and how many of them have no label."""
+
+    rows: int
+    rejected: int
+
+
+def counts(path: Path) -> Counts:
+    """Of a part that is there, by its footer alone."""
+    footer = pa.parquet.read_metadata(path)
+    errors = [footer.row_group(group).column(ERROR).statistics for group in range(footer.num_row_groups)]
+    return Counts(footer.num_rows, footer.num_rows - sum(each.null_count for each in errors))
+
+
+def regroup(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` each, whatever chunks they were done in; the last has what is left."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        while sum(len(each) for each in held) >= rows:
+            joined = pa.concat_tables(held)
+            yield joined.slice(0, rows).combine_chunks()
+            held = [joined.slice(rows)]
+    if left := pa.concat_tables(held):
+        yield left.combine_chunks()
 
 
 def read_parts(paths: list[Path]) -> Iterator[pa.Table]:

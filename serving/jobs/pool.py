@@ -18,6 +18,7 @@ from artifacts.errors import TintypeError
 from artifacts.settings import Settings
 from serving.children import die_with_parent
 from serving.engine.variants import open_best
+from serving.errors import NotNow
 from serving.jobs.chunk import Classifier, classify_chunk
 from serving.jobs.inputs import read_chunk
 from serving.jobs.parts import is_whole, write_part
@@ -78,4 +79,6 @@ def _do_chunk(job: Path, folder: Path, number: int) -> int:
             write_part(part, classify_chunk(folder, chunk.inputs, _model))
         except MemoryError:
             raise TintypeError("there is not enough memory; free some, and the same command goes on") from None
+        except NotNow as error:
+            raise NotNow(f"{error}; the same command goes on") from None
     return len(chunk.inputs)

@@ -6,93 +6,89 @@ so a resumed job's results equal an unbroken one's byte for byte. `summary.json`
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow.parquet
 
 from artifacts import files
 from serving.jobs.chunk import Row
 from serving.jobs.contact_sheet import ContactSheet
-from serving.jobs.parts import SCHEMA, read_parts
+from serving.jobs.parts import SCHEMA, read_parts, regroup
+from serving.jobs.tally import Tally
 
-BINS = 10  # of the confidence histogram, each 0.1 wide
-NEEDED = ["path", "label", "confidence", "error"]  # of a row, to count and show it
+GROUP = 8192  # rows of a group in results.parquet: the same bytes, whatever chunks they were done in
 Seen = tuple[Callable[[Row], None], ...]  # what wants to see each row
 REJECT_COLUMNS = ("path", "code", "reason")
 
 
-def write_results(job: Path, folder: Path, parts: list[Path], model: dict[str, Any], classes: int) -> None:
-    """Write results.csv, results.parquet, rejects.csv, contact_sheet.html and summary.json into `job`.
+def write_results(  # noqa: PLR0913, PLR0917 - what they are made of
+    job: Path,
+    folder: Path,
+    parts: list[Path],
+    model: dict[str, Any],
+    classes: int,
+    truths: Iterator[str] | None = None,
+) -> None:
+    """Write results.csv, .parquet and .jsonl, rejects.csv, contact_sheet.html and summary.json into `job`.
+
+    `truths` has, for each row, the label that it should have, or nothing where that is not known.
 
     All are written first and then take their names, summary.json last; it is gone while they do, so that nobody takes
     an old summary and a new table for one job's.
     """
-    tally, sheet = _Tally(), ContactSheet(classes)
+    tally, sheet = Tally(), ContactSheet(classes)
     with (
         _replaced(job / "summary.json") as summary_file,
         _replaced(job / "contact_sheet.html") as sheet_file,
         _replaced(job / "results.csv") as results_file,
         _replaced(job / "rejects.csv") as rejects_file,
+        _replaced(job / "results.jsonl") as lines_file,
         _replaced(job / "results.parquet", "wb") as parquet_file,
     ):
-        _write_tables(parts, results_file, rejects_file, parquet_file, (tally.add, sheet.add))
+        to = _Tables(results_file, rejects_file, lines_file, parquet_file)
+        _write_tables(parts, to, (sheet.add, lambda row: tally.add(row, next(truths) if truths else "")))
         sheet_file.write(sheet.render(folder, model, tally.to_json()))
         summary = {"folder": str(folder.resolve()), "model": model, **tally.to_json()}
         summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         (job / "summary.json").unlink(missing_ok=True)
 
 
-def _write_tables(
-    parts: list[Path], results_file: IO[str], rejects_file: IO[str], parquet_file: IO[bytes], seen: Seen
-) -> None:
-    results, rejects = csv.writer(results_file), csv.DictWriter(rejects_file, REJECT_COLUMNS)
+class _Tables(NamedTuple):
+    results: IO[str]
+    rejects: IO[str]
+    lines: IO[str]
+    parquet: IO[bytes]
+
+
+def _write_tables(parts: list[Path], to: _Tables, seen: Seen) -> None:
+    results, rejects = csv.writer(to.results), csv.DictWriter(to.rejects, REJECT_COLUMNS)
     results.writerow(SCHEMA.names)
     rejects.writeheader()
-    with pyarrow.parquet.ParquetWriter(parquet_file, SCHEMA) as parquet:
-        for table in read_parts(parts):
+    with pyarrow.parquet.ParquetWriter(to.parquet, SCHEMA) as parquet:
+        for table in regroup(read_parts(parts), GROUP):
             parquet.write_table(table)
-            results.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
-            for row in table.select(NEEDED).to_pylist():
+            rows = table.to_pylist()
+            results.writerows(row.values() for row in rows)
+            to.lines.writelines(map(_line, rows))
+            for row in rows:
                 for see in seen:
                     see(row)
                 if row["error"]:
                     rejects.writerow(_reject(row))
 
 
+def _line(row: Row) -> str:
+    """A row as a line of JSON, the most likely labels in it as they are and not as text."""
+    top = row["top"] and json.loads(row["top"])
+    return json.dumps({**row, "top": top}, ensure_ascii=False) + "\n"
+
+
 def _reject(row: Row) -> dict[str, str]:
     code, _, reason = row["error"].partition(": ")
     return {"path": row["path"], "code": code, "reason": reason}
-
-
-class _Tally:
-    """Counts over all rows."""
-
-    def __init__(self) -> None:
-        self._labels: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._confidences = [0] * BINS
-
-    def add(self, row: Row) -> None:
-        if row["error"]:
-            self._reasons[row["error"].partition(": ")[0]] += 1
-        else:
-            self._labels[row["label"]] += 1
-            self._confidences[min(int(row["confidence"] * BINS), BINS - 1)] += 1
-
-    def to_json(self) -> dict[str, Any]:
-        classified, rejected = self._labels.total(), self._reasons.total()
-        return {
-            "total": classified + rejected,
-            "classified": classified,
-            "rejected": rejected,
-            "labels": dict(sorted(self._labels.items(), key=lambda item: (-item[1], item[0]))),
-            "reject_reasons": dict(sorted(self._reasons.items())),
-            "confidence_histogram": self._confidences,
-        }
 
 
 @contextmanager

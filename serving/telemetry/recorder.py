@@ -24,35 +24,42 @@ class Records(Protocol):
         """Take one; never blocks."""
 
 
-class Recorded:
-    """A WSGI application that leaves a record of each request, and names the request in its answer's headers.
+class Recorder:
+    """Begins records. A client's own X-Request-Id is kept when it is 1 to 64 of the characters A-Z, a-z, 0-9, `._-`."""
 
-    The record lies in `environ[RECORD]` for whoever answers. A client's own X-Request-Id is kept when it is 1 to 64
-    characters of A-Z a-z 0-9 . _ -
-    """
-
-    def __init__(self, application: Application, records: Records) -> None:
-        self._application = application
-        self._records = records
+    def __init__(self) -> None:
         # Unique over processes and machines by its beginning, and cheap by its end.
         self._ids = map(f"{os.urandom(6).hex()}-%x".__mod__, count(1))
 
+    def begin(self, method: str, path: str, given: str, traceparent: str) -> Record:
+        """A record of a request that has just come in."""
+        request_id = given if _GIVEN(given) else next(self._ids)
+        return Record(request_id, time(), perf_counter(), method, path, traceparent)
+
+
+class Recorded:
+    """A WSGI application that leaves a record of each request, and names the request in its answer's headers.
+
+    The record lies in `environ[RECORD]` for whoever answers.
+    """
+
+    def __init__(self, application: Application, recorder: Recorder, records: Records) -> None:
+        self._application = application
+        self._recorder = recorder
+        self._records = records
+
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer a request as the application does."""
-        given = environ.get("HTTP_X_REQUEST_ID")
-        request_id = given if given and _GIVEN(given) else next(self._ids)
-        record = environ[RECORD] = Record(
-            request_id,
-            time(),
-            perf_counter(),
+        record = environ[RECORD] = self._recorder.begin(
             environ["REQUEST_METHOD"],
             environ["PATH_INFO"],
+            environ.get("HTTP_X_REQUEST_ID", ""),
             environ.get("HTTP_TRACEPARENT", ""),
         )
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - PEP 3333
             record.status = int(status[:3])
-            headers.append((REQUEST_ID, request_id))
+            headers.append((REQUEST_ID, record.request_id))
             return start_response(status, headers, exc_info)
 
         try:

@@ -74,7 +74,7 @@ class Sink:
 
     def start(self) -> None:
         """Begin to write; to be called after the last fork."""
-        # atexit is not enough: Granian's web processes are multiprocessing's, which end without it.
+        # atexit is not enough: web processes are multiprocessing's, which end without it.
         self._at_exit = Finalize(None, self._end, exitpriority=0)
         self._thread.start()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import psutil
@@ -19,6 +19,7 @@ from artifacts.pictures import Pictures
 from artifacts.pixels import encode_png
 from artifacts.settings import read
 from artifacts.store import Reference, Store, parse
+from serving.api.predictor import LOOP_PIXELS
 from serving.api.state import State
 from serving.engine.live import SPARE
 from tests.real import ROOT, Client, form, free_port, serving, wait_answering
@@ -248,15 +249,51 @@ def test_what_is_deployed_while_it_serves_makes_it_ready(home, pictures, tmp_pat
         assert {client.get("/health/ready")[0] for _ in range(8)} == {200}
 
 
-def test_slow_uploads_leave_health_its_threads(home):
-    with serving(home, TINTYPE_API_PROCESSES="1") as (_, client), ExitStack() as slow:
-        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nx"
-        for _ in range(80):
+def test_the_front_and_flask_answer_the_same(server, pictures):
+    """`Accept` sends a request one way or the other."""
+    for body, query in ((pictures.encoded[0], ""), (pictures.encoded[1], "?top_k=2"), (b"no picture", ""), (b"", "")):
+        answers = []
+        for accept in ("application/json", "application/json, text/plain;q=0.1"):
+            status, _, told = server.request("POST", "/predict" + query, body, Content_Type="image/png", Accept=accept)
+            answer = json.loads(told)
+            answer.pop("timings", None)
+            answers.append((status, answer))
+        assert answers[0] == answers[1]
+
+
+def test_a_large_picture_is_left_to_a_thread(server, encode):
+    side = 1500
+    assert side * side > LOOP_PIXELS
+    large = encode(np.zeros((side, side), np.uint8))
+    status, answer = server.predict(large)
+    assert (status, len(answer["predictions"])) == (200, 1)
+
+
+def test_slow_uploads_hold_up_nobody(home, pictures):
+    with ExitStack() as slow, serving(home, TINTYPE_API_PROCESSES="1") as (_, client):
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nx"
+        for _ in range(200):
             upload = slow.enter_context(socket.create_connection(("127.0.0.1", client.port)))
             upload.sendall(head)
         assert client.get("/health/live")[0] == 200
-        while client.predict(b"x")[0] != 429:
-            time.sleep(0.01)
+        assert client.predict(pictures.encoded[0])[0] == 200
+
+
+def test_a_head_without_end_is_refused(home, server):
+    with socket.create_connection(("127.0.0.1", server.port)) as endless:
+        endless.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with suppress(ConnectionError):  # it may hang up while we still send
+            for number in range(2000):
+                endless.sendall(b"X-%d: %s\r\n" % (number, b"x" * 100))
+            assert endless.recv(100).startswith(b"HTTP/1.1 400 ")
+            assert not endless.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_query_beyond_ascii_is_refused_with_a_sentence(server):
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall("GET /models?é HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(10_000), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 def test_many_versions_asked_for_are_not_all_kept(pictures, tmp_path, publish_again):

@@ -23,10 +23,11 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture(scope="module")
-def two(home, tmp_path_factory):
+def two(home, tmp_path_factory, eventually):
     """A server with two web processes, its client, and its access log."""
     log = tmp_path_factory.mktemp("log") / "access.log"
     with serving(home, TINTYPE_API_PROCESSES="2", TINTYPE_ACCESS_LOG=str(log)) as (process, client):
+        eventually(lambda: scrape(client)["tintype_workers"] == 2, 60)
         yield process, client, log
 
 

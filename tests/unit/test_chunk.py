@@ -73,7 +73,7 @@ def test_one_row_for_each_input_in_order_whatever_the_batch(folder, listed, tone
             assert row["error"].startswith("not_an_image: this is not a picture")
 
 
-def test_batches_are_full_and_the_last_one_ragged(folder, listed, tone, classifier, brightness):
+def test_a_batch_is_made_of_the_same_inputs_in_whatever_chunk_they_are(folder, listed, tone, classifier, brightness):
     batches = []
 
     class Recording:
@@ -83,8 +83,12 @@ def test_batches_are_full_and_the_last_one_ragged(folder, listed, tone, classifi
 
     for number in range(11):
         (folder / f"{number:02d}").write_bytes(b"bad" if number in (0, 5, 10) else tone(9))
-    classify_chunk(folder, listed(), classifier._replace(runtime=Recording()))
-    assert batches == [(4, 8, 8, 3), (4, 8, 8, 3)]
+    recording, found = classifier._replace(runtime=Recording()), listed()
+    classify_chunk(folder, found, recording)
+    whole, batches = batches, []
+    for start, end in ((0, 8), (8, 11)):
+        classify_chunk(folder, found[start:end], recording)
+    assert batches == whole == [(3, 8, 8, 3), (3, 8, 8, 3), (2, 8, 8, 3)]
 
 
 def test_what_cannot_be_classified_has_its_reason_and_its_sha256(folder, listed, tone, encode, classifier):

@@ -4,7 +4,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.test import Client
 
 from serving.records import RECORD
-from serving.telemetry.recorder import Recorded
+from serving.telemetry.recorder import Recorded, Recorder
 from serving.telemetry.routes import OTHER, Routes
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -29,7 +29,7 @@ def client(records):
     def predict():
         return "an answer", 201
 
-    return Client(Recorded(app.wsgi_app, records))
+    return Client(Recorded(app.wsgi_app, Recorder(), records))
 
 
 def test_a_record_is_left_of_each_request(client, records):
@@ -48,7 +48,7 @@ def test_whoever_answers_finds_the_record_in_the_environ(records):
         start_response("200 OK", [])
         return [b""]
 
-    Client(Recorded(application, records)).get("/")
+    Client(Recorded(application, Recorder(), records)).get("/")
     assert records[0].model == "digits"
 
 
@@ -71,7 +71,7 @@ def test_made_up_ids_differ_between_requests_and_between_processes(client, recor
     others = Kept()
     for _ in range(100):
         client.post("/predict")
-        Client(Recorded(Flask(__name__).wsgi_app, others)).get("/")
+        Client(Recorded(Flask(__name__).wsgi_app, Recorder(), others)).get("/")
     assert len({record.request_id for record in [*records, *others]}) == 200
 
 
@@ -80,7 +80,7 @@ def test_an_application_that_raises_leaves_a_record_of_what_the_server_will_answ
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Client(Recorded(application, records)).get("/")
+        Client(Recorded(application, Recorder(), records)).get("/")
     assert (records[0].status, records[0].outcome) == (500, "internal_error")
 
 

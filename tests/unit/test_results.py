@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import os
 
@@ -9,7 +10,7 @@ import pytest
 
 from serving.jobs import inputs
 from serving.jobs.chunk import classify_chunk
-from serving.jobs.parts import SCHEMA, read_parts, write_part
+from serving.jobs.parts import SCHEMA, counts, read_parts, regroup, write_part
 from serving.jobs.results import write_results
 from tests.real import read_listing
 
@@ -18,7 +19,7 @@ NAMES = [
     "a b.png", 'comma, "quoted".png', "line\nbreak.png", "return\r.png", "é日本🐈.png", "=1+1.png",
     os.fsdecode(b"caf\xe9.png"),
 ]  # fmt: skip
-FILES = ("results.csv", "results.parquet", "rejects.csv", "contact_sheet.html", "summary.json")
+FILES = ("results.csv", "results.jsonl", "results.parquet", "rejects.csv", "contact_sheet.html", "summary.json")
 
 
 @pytest.fixture
@@ -177,3 +178,20 @@ def test_parts_are_read_as_written_under_any_folder_name(tmp_path):
     row = {**dict.fromkeys(SCHEMA.names), "path": "a", "label": "dog", "version": 1}
     write_part(home / "part.parquet", [row])
     assert pa.concat_tables(read_parts([home / "part.parquet"])).to_pylist() == [row]
+
+
+@pytest.mark.parametrize("sizes", [[10], [3, 7], [1] * 10, [4, 4, 2], [9, 1], [0, 10, 0]])
+def test_groups_are_the_same_whatever_the_parts(sizes):
+    rows = [{**dict.fromkeys(SCHEMA.names), "path": f"{number}"} for number in range(10)]
+    ends = list(itertools.accumulate(sizes))
+    tables = [pa.Table.from_pylist(rows[end - size : end], SCHEMA) for size, end in zip(sizes, ends, strict=True)]
+    groups = list(regroup(tables, 4))
+    assert [len(group) for group in groups] == [4, 4, 2]
+    assert pa.concat_tables(groups).to_pylist() == rows
+
+
+def test_a_footer_tells_how_many_rows_have_no_label(tmp_path):
+    row = {**dict.fromkeys(SCHEMA.names), "path": "a"}
+    for rejected in (0, 1, 3):
+        write_part(tmp_path / "part", [{**row, "error": "x" if number < rejected else None} for number in range(3)])
+        assert counts(tmp_path / "part") == (3, rejected)

@@ -27,11 +27,18 @@ def test_every_setting_can_be_set():
     given = {"HOME": "/srv/t", "DEVICE": "cuda", "API_PROCESSES": "2", "DEADLINE_MS": "3", "MAX_BODY_MB": "4",
              "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7", "REDIS_URL": "redis://:secret@host:6379/1",
              "RUNTIME": "saved_model", "TF_SERVING": "host:8500", "VARIANT": "fp16", "BATCH_DELAY_MS": "8",
-             "ACCESS_LOG": "off", "DRAIN_MS": "9"}  # fmt: skip
+             "ACCESS_LOG": "off", "DRAIN_MS": "9", "FOLDERS": "/srv/a:/srv/b"}  # fmt: skip
     assert given.keys() == settings.SETTINGS.keys()
     read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
     for name, text in given.items():
         assert str(getattr(read, name.lower())) == text
+    assert settings.read(read.environ()) == read
+    assert settings.read(settings.read({}).environ()) == settings.read({})
+
+
+def test_folders_are_separated_as_in_path_and_absolute():
+    assert settings.read({"TINTYPE_FOLDERS": "/a::b"}).folders == (Path("/a"), Path.cwd() / "b")
+    assert settings.read({}).folders == ()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_metrics_are_told_when_they_cannot_be_left_for_the_others(caplog):
 
 
 def test_a_process_that_ends_by_itself_writes_what_is_left(tmp_path):
-    """As Granian's web processes do: they are multiprocessing's, and end without atexit."""
+    """As web processes do: they are multiprocessing's, and end without atexit."""
     child = CLEAN.Process(target=answer_and_end, args=(tmp_path / "log",))
     child.start()
     child.join()

@@ -1,13 +1,17 @@
 """What both ends of the Redis lane must agree on: the connection, the keys, the scripts, the bytes."""
 
 import json
+import re
 import struct
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 import redis
 
-from artifacts.errors import WrongUse
+import artifacts.errors
+from artifacts.errors import TintypeError, WrongUse
 from serving import errors
 from serving.lanes.answer import Answer
 
@@ -41,11 +45,15 @@ return -1
 """
 
 # stream, waiting; group, consumer, limit, pictures at hand, those of them that still count as waiting -> entries
+# When nothing is left, none wait: so what a worker that died had not counted off is not counted for ever.
 TAKE = """
-local taken, pictures = {}, tonumber(ARGV[4])
+local taken, pictures, empty = {}, tonumber(ARGV[4]), false
 while pictures < tonumber(ARGV[3]) do
   local read = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[1], '>')
-  if not read then break end
+  if not read then
+    empty = true
+    break
+  end
   local entry = read[1][2][1]
   taken[#taken + 1] = entry
   for i = 1, #entry[2], 2 do
@@ -53,7 +61,7 @@ while pictures < tonumber(ARGV[3]) do
   end
 end
 local gone = pictures - ARGV[4] + ARGV[5]
-if gone > 0 and redis.call('DECRBY', KEYS[2], gone) <= 0 then redis.call('DEL', KEYS[2]) end
+if empty or gone > 0 and redis.call('DECRBY', KEYS[2], gone) <= 0 then redis.call('DEL', KEYS[2]) end
 return taken
 """
 
@@ -92,7 +100,12 @@ return found
 
 _HEAD = struct.Struct("<QffII8s")  # piece, wait and infer in seconds, batch, N, variant; float32 probabilities follow
 _FAILED = 0xFFFFFFFF  # in place of a batch: a JSON document follows
-_CODES = {error.code: error for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "code")}
+_CODES = {
+    error.code: error
+    for module in (artifacts.errors, errors)
+    for error in vars(module).values()
+    if isinstance(error, type) and issubclass(error, TintypeError)
+}
 
 
 class Reply(NamedTuple):
@@ -109,6 +122,8 @@ def connect(url: str) -> "redis.Redis":
         WrongUse: the address makes no sense.
     """
     try:
+        if not (url.startswith("unix:") or re.fullmatch("/?|/[0-9]+", urlsplit(url).path)):
+            raise ValueError("what follows the last / is the number of a database")  # noqa: TRY301 - one sentence for all
         return redis.Redis.from_url(
             url, protocol=2, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, socket_keepalive=True, retry=None
         )
@@ -136,12 +151,15 @@ def unpack(data: bytes) -> Reply:
     return Reply(piece, Answer(flat.reshape(rows, -1), variant.rstrip(b"\0").decode(), wait, infer, batch))
 
 
-def sign(client: "redis.Redis", name: str, text: str) -> float:
-    """A worker's sign of life, with what it says of itself; gives the server's time, in seconds."""
-    pipe = client.pipeline(transaction=False)
-    pipe.execute_command("EVAL", SIGN, 2, WORKERS, STATUS + name, name, text, ALIVE_SECONDS)
-    seconds, microseconds = pipe.execute_command("TIME").execute()[1]
-    return int(seconds) + int(microseconds) / 1e6
+def clock(client: "redis.Redis") -> float:
+    """The server's time less time.monotonic(), in seconds; too little by what the reply took."""
+    seconds, microseconds = client.execute_command("TIME")
+    return int(seconds) + int(microseconds) / 1e6 - time.monotonic()
+
+
+def sign(client: "redis.Redis", name: str, text: str) -> None:
+    """A worker's sign of life, with what it says of itself."""
+    client.execute_command("EVAL", SIGN, 2, WORKERS, STATUS + name, name, text, ALIVE_SECONDS)
 
 
 def sign_off(client: "redis.Redis", name: str) -> None:

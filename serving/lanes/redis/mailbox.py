@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import redis
@@ -25,17 +26,25 @@ from serving.lanes.redis import link
 AT_ONCE = 64  # replies that one round trip fetches
 PAUSE = 0.2  # seconds between two attempts to reach a server that does not answer
 LOOK_SECONDS = 0.5  # between two looks at who is alive
+SEEK_SECONDS = 0.1  # the same while nobody is
 
 log = logging.getLogger(__name__)
 
 
-class _Piece(NamedTuple):
+class Replies(Protocol):
+    """Where the reply of a piece is put."""
+
+    def put(self, reply: tuple[int, Answer | Exception]) -> None:
+        """Take the number of a piece and its answer; called from any thread, never blocks."""
+
+
+class Piece(NamedTuple):
     """A part of a request on its way."""
 
     fields: list[Any]  # of its entry, but for the time that is left
     pictures: int
     deadline: float  # time.monotonic()
-    replies: "SimpleQueue[tuple[int, Answer | Exception]]"
+    replies: Replies
 
 
 class Mailbox:
@@ -49,19 +58,21 @@ class Mailbox:
         self._client = client
         self._id = os.urandom(8).hex()
         self._numbers = itertools.count()
-        self._on_the_way: dict[int, _Piece] = {}
-        self._unsent: deque[int] = deque()
+        self._on_the_way: dict[int, Piece] = {}
+        self._unsent: deque[tuple[int, bool]] = deque()  # the number of a piece, and whether it was sent before
         self._work = threading.Event()
         self._closed = threading.Event()
+        self._looked = threading.Event()  # for the first time
+        self._answers = False  # Redis did, at the last look
         for loop in (self._send, self._receive, self._watch):
             threading.Thread(target=loop, name=f"mailbox{loop.__name__}", daemon=True).start()
 
-    def post(self, piece: _Piece) -> int:
+    def post(self, piece: Piece) -> int:
         """Put a piece on its way; its number."""
         number = next(self._numbers)
         piece.fields.extend((link.MAILBOX, self._id, link.PIECE, number))
         self._on_the_way[number] = piece
-        self._unsent.append(number)
+        self._unsent.append((number, False))
         self._work.set()
         return number
 
@@ -83,7 +94,8 @@ class Mailbox:
         """
         if self.workers:
             return
-        if not self._look():
+        self._looked.wait(link.TIMEOUT)
+        if not self._answers:
             raise NoModel("Redis does not answer; try again soon")
         if not self.workers:
             raise NoModel("no worker is alive; start one: tintype worker")
@@ -94,28 +106,32 @@ class Mailbox:
             piece.replies.put((number, answer))
 
     def _send(self) -> None:
-        again: set[int] = set()
+        heard = True
         while not self._closed.is_set():
             self._work.wait()
             self._work.clear()
-            numbers = [self._unsent.popleft() for _ in range(len(self._unsent))]
+            waiting = dict(self._unsent.popleft() for _ in range(len(self._unsent)))
             try:
-                self._enter([number for number in numbers if number in self._on_the_way], again)
-                again.clear()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("Redis does not answer (%s); what is on its way is sent again", error)
-                again = set(self._on_the_way)  # also what was sent before: the server may have lost it
-                self._unsent.clear()
-                self._unsent.extend(sorted(again))
+                self._enter(waiting)
+                heard = True
+            except redis.RedisError as error:
+                if heard:
+                    log.warning("Redis takes no requests (%s); what is on its way is sent until it does", error)
+                heard = False
                 time.sleep(PAUSE)
-                self._work.set()
+                self._send_again()
 
-    def _enter(self, numbers: list[int], again: set[int]) -> None:
-        if not numbers:
+    def _send_again(self) -> None:
+        """Send all that is on its way, also what was sent before: the server may have lost it, or the replies."""
+        self._unsent.extend((number, True) for number in sorted(self._on_the_way))
+        self._work.set()
+
+    def _enter(self, waiting: dict[int, bool]) -> None:
+        sent = [(number, piece) for number in waiting if (piece := self._on_the_way.get(number))]
+        if not sent:
             return
         now = time.monotonic()
         pipe = self._client.pipeline(transaction=False)
-        sent = [(number, piece) for number in numbers if (piece := self._on_the_way.get(number))]
         for _, piece in sent:
             left = max(0, round(1000 * (piece.deadline - now)))
             pipe.execute_command(
@@ -128,42 +144,47 @@ class Mailbox:
             if isinstance(result, Exception):
                 log.error("Redis refused a request: %s", result)
                 self._deliver(number, NoModel("Redis cannot take requests; its log says why"))
-            elif result >= 0 and number not in again:
+            elif result >= 0 and not waiting[number]:  # one that was sent before may be what waits
                 sentence = f"{result} pictures wait already, of at most {self.depth}; try again soon"
                 self._deliver(number, QueueFull(sentence))
 
     def _receive(self) -> None:
-        key = link.REPLIES + self._id
         while not self._closed.is_set():
             try:
-                replies = self._client.execute_command("LPOP", key, AT_ONCE)
-                if not replies:
-                    popped = self._client.execute_command("BLPOP", key, link.TIMEOUT / 2)
-                    replies = popped[1:] if popped else ()
-            except (redis.ConnectionError, redis.TimeoutError):
-                self._unsent.extend(sorted(self._on_the_way))  # replies may be lost; the sender says it in the log
-                self._work.set()
+                for data in self._fetch():
+                    self._deliver(*link.unpack(data))
+            except redis.RedisError:  # the sender says it in the log
                 time.sleep(PAUSE)
-                continue
-            for data in replies:
-                self._deliver(*link.unpack(data))
+                self._send_again()
+            except Exception:  # whoever waits runs into the deadline; those who come later must not
+                log.exception("a defect: a reply cannot be read")
+
+    def _fetch(self) -> Sequence[bytes]:
+        """What lies in the reply list; if nothing does, the next one that comes."""
+        key = link.REPLIES + self._id
+        replies: list[bytes] | None = self._client.execute_command("LPOP", key, AT_ONCE)
+        if replies:
+            return replies
+        popped: list[bytes] | None = self._client.execute_command("BLPOP", key, link.TIMEOUT / 2)
+        return popped[1:] if popped else ()
 
     def _watch(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
+        while not self._closed.is_set():
             self._look()
+            self._looked.set()
+            self._closed.wait(LOOK_SECONDS if self.workers else SEEK_SECONDS)
 
-    def _look(self) -> bool:
-        """See who is alive and how much waits; whether Redis answered."""
+    def _look(self) -> None:
+        """See who is alive and how much waits."""
         try:
             self.texts = link.alive(self._client)
             self.waiting = int(self._client.get(link.WAITING) or 0)
         except redis.RedisError:
             self.texts = {}
+            self._answers = False
         else:
-            return True
-        finally:
-            self.workers = len(self.texts)
-        return False
+            self._answers = True
+        self.workers = len(self.texts)
 
 
 class RedisLane:
@@ -171,7 +192,7 @@ class RedisLane:
 
     def __init__(self, mailbox: Mailbox, bundle: Bundle) -> None:
         self._mailbox = mailbox
-        self._piece = int(bundle.manifest["variants"]["fp32"]["best_batch"])
+        self._size = int(bundle.manifest["variants"]["fp32"]["best_batch"])
         shape = "x".join(map(str, bundle.shape))
         self._fields = (link.MODEL, f"{bundle.name}@{bundle.version}", link.SHA256, bundle.sha256, link.SHAPE, shape)
 
@@ -197,8 +218,8 @@ class RedisLane:
         self._mailbox.check()
         replies: SimpleQueue[tuple[int, Answer | Exception]] = SimpleQueue()
         numbers = [
-            self._mailbox.post(self._cut(pixels[start : start + self._piece], deadline, request_id, replies))
-            for start in range(0, len(pixels), self._piece)
+            self._mailbox.post(self.piece(pixels[start : start + self._size], deadline, request_id, replies))
+            for start in range(0, len(pixels), self._size)
         ]
         answers = {}
         try:
@@ -213,6 +234,7 @@ class RedisLane:
             self._mailbox.forget(numbers)
         return joined([answers[number] for number in numbers])
 
-    def _cut(self, pixels: NDArray[np.uint8], deadline: float, request_id: str, replies: "SimpleQueue[Any]") -> _Piece:
+    def piece(self, pixels: NDArray[np.uint8], deadline: float, request_id: str, replies: Replies) -> Piece:
+        """Pictures, uint8 (N, height, width, channels), as they travel."""
         fields = [*self._fields, link.COUNT, len(pixels), link.PIXELS, pixels.tobytes(), link.REQUEST_ID, request_id]
-        return _Piece(fields, len(pixels), deadline, replies)
+        return Piece(fields, len(pixels), deadline, replies)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Request:
         self.piece = int(fields[link.PIECE])
         self.request_id = fields[link.REQUEST_ID].decode()
         # The server's clock, which gave the entry its id, is the only one that all machines share.
-        self.entered = now - (server_now - int(entry.partition(b"-")[0]) / 1000)
+        self.entered = now - max(0.0, server_now - int(entry.partition(b"-")[0]) / 1000)
         self.deadline = self.entered + int(fields[link.TTL_MS]) / 1000
 
 
@@ -58,7 +59,8 @@ class Puller:
         self._stats = stats
         self._status = status
         self._held: set[bytes] = set()
-        self._clock = 0.0  # the server's time less time.monotonic()
+        self._clock = 0.0  # as link.clock has it
+        self._unheard = False  # Redis does not answer, and that was said
         self._lost: deque[tuple[bytes, int, int]] = deque()  # entry, deliveries, the idle ms at which it may be had
         self._looked = -1.0
         self._claiming = threading.Lock()
@@ -76,12 +78,10 @@ class Puller:
         while not self._closed.is_set():
             try:
                 if taken := self._claim() or self._read(limit, delay):
+                    self._unheard = False
                     return taken
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("Redis does not answer (%s); trying again", error)
-                self._closed.wait(PAUSE)
-            except redis.ResponseError as error:
-                self._mend(error)
+            except redis.RedisError as error:
+                self._recover(error)
         return []
 
     def finish(self, answers: list[tuple[Request, Answer | Exception]]) -> None:
@@ -124,13 +124,20 @@ class Puller:
                 "STREAMS", link.STREAM, ">",
             )  # fmt: skip
             entries = [(entry, fields) for _, found in read or () for entry, fields in found]
-            first = _pictures(entries)
             if entries:
-                entries += self._rest(limit, first, first)
+                entries += self._more(entries, limit, _pictures(entries))
         if entries and delay and _pictures(entries) < limit:
+            self._held.update(entry for entry, _ in entries)
             time.sleep(delay)
-            entries += self._rest(limit, _pictures(entries), 0)
+            entries += self._more(entries, limit, 0)
         return self._requests(entries)
+
+    def _more(self, entries: list[Entry], limit: int, uncounted: int) -> list[Entry]:
+        """What waits besides; nothing when Redis fails now, for what is at hand can be run all the same."""
+        try:
+            return self._rest(limit, _pictures(entries), uncounted)
+        except redis.RedisError:
+            return []
 
     def _rest(self, limit: int, taken: int, uncounted: int) -> list[Entry]:
         found = self._client.execute_command(
@@ -147,10 +154,14 @@ class Puller:
                 requests.append(Request(entry, fields, now, now + self._clock))
             except (KeyError, ValueError):
                 log.exception("%r is no request of this lane; it is dropped", entry)
-                self._client.xack(link.STREAM, link.GROUP, entry)
-                self._client.xdel(link.STREAM, entry)
-                self._held.discard(entry)
+                self._drop(entry)
         return requests
+
+    def _drop(self, entry: bytes) -> None:
+        self._held.discard(entry)
+        with suppress(redis.RedisError):  # then it is claimed, and dropped again
+            self._client.xack(link.STREAM, link.GROUP, entry)
+            self._client.xdel(link.STREAM, entry)
 
     def _claim(self) -> list[Request]:
         """One request of a worker that is gone, or that died under this name: alone, for it may be what killed it."""
@@ -178,6 +189,8 @@ class Puller:
         if self._lost or now - self._looked < link.LEASE / 2:
             return
         mine = self._looked < 0
+        if mine:
+            self._clock = link.clock(self._client)  # before anything is taken, so that it is known what has expired
         idle = 0 if mine else int(1000 * link.LEASE)
         found: Any = self._client.xpending_range(
             link.STREAM, link.GROUP, "-", "+", MOST_LOST, self._name if mine else None, idle
@@ -190,23 +203,28 @@ class Puller:
         self._stats.poisoned += 1
         self.finish([(request, Poisoned(f"{TRIES} workers died of this request; it is not tried again"))])
 
-    def _mend(self, error: redis.ResponseError) -> None:
-        """Make the group where the server has lost it."""
-        if not str(error).startswith(_NO_GROUP):
-            log.error("Redis refused to give work: %s", error)
-            self._closed.wait(PAUSE)
+    def _recover(self, error: redis.RedisError) -> None:
+        """Make the group where the server has lost it; wait a moment for anything else to pass."""
+        if _NO_GROUP in str(error):
+            try:
+                self._client.xgroup_create(link.STREAM, link.GROUP, id="0", mkstream=True)
+            except redis.RedisError as refused:
+                error = refused
+            else:
+                return
+        if _GROUP_IS_THERE in str(error):  # another worker was quicker
             return
-        try:
-            self._client.xgroup_create(link.STREAM, link.GROUP, id="0", mkstream=True)
-        except redis.ResponseError as refused:
-            if not str(refused).startswith(_GROUP_IS_THERE):
-                raise
+        if not self._unheard:
+            log.warning("Redis gives no work (%s); trying until it does", error)
+        self._unheard = True
+        self._closed.wait(PAUSE)
 
     def _keep(self) -> None:
         """Give signs of life and renew what is held, until closed and nothing is held any more."""
         while not (self._closed.is_set() and not self._held):
             try:
-                self._clock = link.sign(self._client, self._name, self._status()) - time.monotonic()
+                link.sign(self._client, self._name, self._status())
+                self._clock = link.clock(self._client)
                 if held := list[Any](self._held):
                     self._client.xclaim(link.STREAM, link.GROUP, self._name, 0, held, justid=True)
             except redis.RedisError as error:

@@ -1,0 +1,85 @@
+"""How far a job is, counted from its parts and from what those at work say."""
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from serving.jobs.hints import LIST
+from serving.jobs.job import OVER, Job, Status
+from serving.jobs.leases import Claim
+from serving.jobs.parts import Counts, counts
+
+WINDOW = 60.0  # seconds over which the rate is taken
+
+
+class Progress(NamedTuple):
+    """Figures of a job."""
+
+    total: int  # files; as many as are found so far, while it is being listed
+    done: int  # files that have a row
+    rejected: int  # of these, without a label
+    rate: float  # files a second, of late
+    eta_seconds: float | None  # None while it is being listed, or while nothing moves
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What GET /jobs/<id> answers."""
+    status = job.status()
+    figures = progress(job, status)
+    plan = job.plan()
+    return {
+        "id": job.id,
+        "status": status,
+        **figures._asdict(),
+        "model": {**job.model, "variant": plan.variant if plan else None},
+        "created": job.created,
+        "priority": job.priority,
+        "source": job.source,
+        "reason": job.reason() if status != Status.SUCCEEDED else None,
+    }
+
+
+def progress(job: Job, status: Status) -> Progress:
+    """Count."""
+    if status == Status.SUCCEEDED:
+        return _of_summary(job)
+    claims = {name: each for name, each in job.leases.claims().items() if each.live}
+    now = job.leases.now()
+    began = _began(job, now)
+    window = max(min(WINDOW, now - began), 1.0)
+    done = rejected = recent = 0
+    for entry in os.scandir(job.parts):
+        if not entry.name[0].isdigit():
+            continue
+        found = entry.stat()
+        part = _counts(entry.path, found.st_mtime_ns)
+        done, rejected = done + part.rows, rejected + part.rejected
+        if now - found.st_mtime <= window:
+            recent += part.rows
+    at_work = sum(each.done for name, each in claims.items() if name[0].isdigit())
+    listed = job.listed()
+    total = listed.files if listed else max(claims.get(LIST, Claim(0, live=False, done=0)).done, done + at_work)
+    rate = 0.0 if status in OVER else round((recent + at_work) / window, 1)
+    left = total - done - at_work
+    eta = round(left / rate, 1) if listed and rate and status == Status.RUNNING else None
+    return Progress(total, min(done + at_work, total), rejected, rate, eta)
+
+
+def _of_summary(job: Job) -> Progress:
+    path = job.path / "summary.json"
+    summary = json.loads(path.read_bytes())
+    ended = path.stat().st_mtime
+    seconds = max(ended - _began(job, ended), 0.001)
+    return Progress(summary["total"], summary["total"], summary["rejected"], round(summary["total"] / seconds, 1), 0.0)
+
+
+def _began(job: Job, default: float) -> float:
+    plan: Path = job.inputs / "plan.json"
+    return plan.stat().st_mtime if plan.exists() else default
+
+
+@lru_cache(maxsize=100_000)
+def _counts(part: str, _written: int) -> Counts:
+    return counts(Path(part))

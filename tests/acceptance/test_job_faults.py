@@ -1,0 +1,170 @@
+"""Folder jobs under `kill -9` at random moments, with a Redis that restarts and forgets: no row lost, none twice.
+
+KILLS=200 rounds by default, each a kill of one of two workers. The oracle is what `tintype classify` makes of the same
+folder, byte for byte.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from artifacts.store import Store
+from serving.jobs.job import Plan
+from serving.jobs.store import Jobs, Order
+from tests import runs
+from tests.real import Home
+from tests.redis_server import RedisServer
+from training import models
+
+KILLS = int(os.environ.get("KILLS", "200"))
+SEED = int(os.environ.get("KILLS_SEED", str(time.time_ns() % 1_000_000)))
+FILES = int(os.environ.get("KILLS_FILES", "10000"))
+CHUNK = 100  # files
+AT_ONCE = 2  # workers
+MOST_SECONDS = 4.0  # from the start of a worker to its death: it needs about two to be ready
+RESULTS = ("results.csv", "results.parquet", "results.jsonl", "rejects.csv", "contact_sheet.html", "summary.json")
+SHAPE, CLASSES = (16, 20, 3), 4
+
+
+@pytest.fixture
+def home(tmp_path):
+    model = models.build("crosses-noughts", SHAPE, CLASSES, seed=0)
+    training = runs.drawn(SHAPE, CLASSES, 32, seed=1)
+    runs.settle(model, training)
+    runs.write(tmp_path / "runs" / "tiny", model, runs.drawn(SHAPE, CLASSES, 40, seed=2), training, name="tiny")
+    made = Home(tmp_path)
+    made.json("export", "latest", "--precision", "fp32")
+    made.json("deploy", "tiny")
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path, encode):
+    """Pictures, and now and then a file that is none."""
+    random_pixels = np.random.default_rng(0)
+    some = [encode(random_pixels.integers(0, 256, (20, 24, 3), dtype=np.uint8), "JPEG") for _ in range(50)]
+    for number in range(FILES):
+        place = tmp_path / "pictures" / f"{number % 10}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number:05d}.jpg").write_bytes(b"no picture" if number % 97 == 0 else some[number % 50])
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis").start()
+    yield server
+    server.stop()
+
+
+class Workers:
+    """Two workers that are started again when they are killed."""
+
+    def __init__(self, home, url):
+        self._home, self._url = home, url
+        self.processes = [self._start() for _ in range(AT_ONCE)]
+
+    def kill(self, place, number=signal.SIGKILL):
+        process = self.processes[place]
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        self.processes[place] = self._start()
+
+    def stop(self):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.communicate(timeout=60)
+
+    def _start(self):
+        return self._home.start("worker", TINTYPE_REDIS_URL=self._url)
+
+
+@pytest.fixture
+def small_volume(home):
+    """The jobs of a home on a volume of 6 MB; whoever may not mount one skips this."""
+    place = home.path / "jobs"
+    place.mkdir(exist_ok=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("a volume cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def order(home, folder):
+    version = Store(home.path / "models").catalogue("tiny")[0]
+    job = Jobs(home.path / "jobs").create(
+        Order(folder, {key: version[key] for key in ("name", "version", "sha256")}, 40_000_000)
+    )
+    batch = version["variants"]["fp32"]["best_batch"]
+    job.agree(Plan("fp32", batch, CHUNK, 10**9))
+    return job
+
+
+def test_kills_at_random_moments_lose_no_row_and_double_none(home, folder, redis_server, tmp_path, capsys):
+    home.json("classify", folder, "--out", tmp_path / "expected")
+    expected = {name: (tmp_path / "expected" / name).read_bytes() for name in RESULTS}
+    chosen = random.Random(SEED)
+    workers = Workers(home, redis_server.url)
+    jobs = kills = 0
+    try:
+        while kills < KILLS:
+            job = order(home, folder)
+            while job.status() != "succeeded" and kills < KILLS:
+                time.sleep(chosen.uniform(0, MOST_SECONDS))
+                workers.kill(chosen.randrange(AT_ONCE))
+                kills += 1
+                if kills % 10 == 5:
+                    redis_server.flush()
+                elif kills % 10 == 0:
+                    redis_server.stop(signal.SIGKILL)
+                    redis_server.start()
+            end = time.monotonic() + 300
+            while job.status() != "succeeded":
+                assert time.monotonic() < end, (job.status(), job.reason())
+                time.sleep(0.1)
+            for name in RESULTS:
+                assert (job.path / name).read_bytes() == expected[name], f"{name}, KILLS_SEED={SEED}"
+            shutil.rmtree(job.path)
+            jobs += 1
+    finally:
+        workers.stop()
+        with capsys.disabled():
+            sys.stdout.write(f"\n{kills} kills during {jobs} jobs of {FILES} files, KILLS_SEED={SEED}\n")
+
+
+def test_a_full_disk_pauses_a_job_which_goes_on_when_there_is_room(home, small_volume, folder, redis_server, tmp_path):
+    home.json("classify", folder, "--out", tmp_path / "expected")
+    job = order(home, folder)
+    ballast = small_volume / "ballast"
+    ballast.write_bytes(bytes(4_700_000))
+    workers = Workers(home, redis_server.url)
+    try:
+        wait(lambda: job.status() == "paused")
+        assert job.reason() == "the volume of the jobs has no room left"
+        assert (small_volume / job.id).is_dir()
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=100m", str(small_volume)], check=True)
+        wait(lambda: job.status() == "succeeded")
+    finally:
+        workers.stop()
+    for name in RESULTS:
+        assert (job.path / name).read_bytes() == (tmp_path / "expected" / name).read_bytes(), name
+
+
+def wait(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.05)
