@@ -16,6 +16,8 @@ from functools import partial
 import psutil
 import pytest
 
+from artifacts import settings
+from serving.queue import BATCH, celery_app
 from tests.deployment import until
 from tests.load import Load
 
@@ -24,6 +26,7 @@ SEED = int(os.environ.get("FAULTS_SEED", str(time.time_ns() % 1_000_000)))
 DEADLINE = 4.0  # seconds, where a test sets it
 SLACK = 1.0  # seconds beyond the deadline that a busy machine may take to send an answer
 RESTARTS = 20
+TASKS = f"tintype:celery:{BATCH}"  # where Celery keeps them
 RECOVERY = 5.0  # seconds after which a restarted Redis must carry answers again
 LOOK_SECONDS = 0.1  # between two looks of a client at who is ready
 UNAVAILABLE = {(200, ""), (503, "no_model"), (504, "deadline_exceeded")}
@@ -141,7 +144,7 @@ def test_without_a_worker_every_request_is_refused_in_time_until_one_is_back(dep
 
 
 def test_twenty_restarts_of_redis_are_survived_within_seconds(start, known, moments, tell):
-    deployment, server, _ = start(TINTYPE_DEADLINE_MS=str(round(1000 * DEADLINE)))
+    deployment, server, workers = start(TINTYPE_DEADLINE_MS=str(round(1000 * DEADLINE)))
     recoveries = []
     with Load(lambda: server.port, known) as load:
         for number in range(RESTARTS):
@@ -151,9 +154,21 @@ def test_twenty_restarts_of_redis_are_survived_within_seconds(start, known, mome
             deployment.redis.start()
             recoveries.append(load.until_answered(time.monotonic(), 30))
         tell(f"answers after {', '.join(f'{each:.2f}' for each in recoveries)} s")
+        for worker in workers:
+            until_at_work(worker)
     assert max(recoveries) < RECOVERY
     check_bounded(load, tell)
     until(lambda: not left(deployment), 10, f"{left(deployment)} is left")
+    send_task(deployment)
+    with deployment.redis.client() as client:
+        tell(f"a task is taken after {until(lambda: not client.exists(TASKS), 60, 'nobody takes tasks'):.1f} s")
+
+
+def send_task(deployment):
+    """One that no worker knows: whoever takes it throws it away."""
+    app = celery_app(settings.read({"TINTYPE_REDIS_URL": deployment.redis.url}))
+    app.send_task("nobody.knows", queue=BATCH)
+    app.pool.force_close_all()
 
 
 def test_a_redis_that_hangs_lets_nobody_wait_beyond_the_deadline(start, known, tell):

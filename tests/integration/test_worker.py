@@ -274,7 +274,7 @@ def test_a_delay_gathers_a_batch(deploy, pictures):
 
 def test_a_delay_beyond_the_lease_leaves_the_requests_to_their_worker(deploy, pictures):
     deployment = deploy(TINTYPE_API_PROCESSES="1")
-    workers = [deployment.worker(TINTYPE_BATCH_DELAY_MS="3500") for _ in range(2)]
+    workers = [deployment.worker(TINTYPE_BATCH_DELAY_MS="3100") for _ in range(2)]
     server = deployment.server()
     deployment.until_ready(server, 2)
     assert server.client.predict(pictures.encoded[0])[0] == 200
