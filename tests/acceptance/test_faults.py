@@ -24,7 +24,7 @@ from tests.load import Load
 ROUNDS = int(os.environ.get("FAULTS", "5"))
 SEED = int(os.environ.get("FAULTS_SEED", str(time.time_ns() % 1_000_000)))
 DEADLINE = 4.0  # seconds, where a test sets it
-SLACK = 1.0  # seconds beyond the deadline that a busy machine may take to send an answer
+SLACK = 2.0  # seconds beyond the deadline that a busy machine may take to send an answer
 RESTARTS = 20
 TASKS = f"tintype:celery:{BATCH}"  # where Celery keeps them
 RECOVERY = 5.0  # seconds after which a restarted Redis must carry answers again
