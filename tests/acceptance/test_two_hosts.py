@@ -16,7 +16,7 @@ from tests.load import Load
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET, linux/sched.h
 SLEEP = 0.05  # seconds a picture; each of a worker's threads answers 20 of them a second, whatever the processor
 SLEEPING = ("-m", "tests.sleeping_worker")
-SECONDS = 8.0  # of a measurement
+SECONDS = 15.0  # of a measurement
 CLIENTS = 16
 TWICE = 1.8
 

@@ -114,7 +114,7 @@ def test_the_metrics_of_a_server_tell_of_the_worker(running, pictures):
     assert found["tintype_workers", worker.name] == 1
     assert found["tintype_engines", worker.name] >= 1
     assert found["tintype_model_live", worker.name] == 1
-    assert found["tintype_queue_depth", ""] == 0
+    until(lambda: told(remote)["tintype_queue_depth", ""] == 0, 10, "something waits")
 
 
 def told(server):
