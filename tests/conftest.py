@@ -1,6 +1,7 @@
 """What the tests of all tiers share: the shared data, and small true things to try the code on."""
 
 import io
+import logging
 import os
 import tarfile
 import time
@@ -17,6 +18,13 @@ from artifacts.store import Store
 from serving.jobs.chunk import Classifier
 
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data"
+
+
+@pytest.fixture(autouse=True)
+def _what_is_logged():
+    """Warnings, whatever a library that another test imported has done to the root logger (absl and TensorFlow do)."""
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
