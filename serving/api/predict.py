@@ -2,7 +2,7 @@
 
 query -> model -> uploads -> predictor -> JSON or CSV
 
-One picture as the raw body seldom comes here: `serving.api.front` answers it before Flask sees it.
+One picture as the raw body seldom comes here: `serving.api.direct` answers it before Flask sees it.
 """
 
 from flask import Blueprint, Response, request

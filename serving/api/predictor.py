@@ -1,8 +1,7 @@
 """One request on its way: decode (refuse what is no picture) -> lane -> engine -> labels."""
 
 import time
-from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,9 @@ from serving.lanes.answer import Answer
 from serving.lanes.loop import Decode
 from serving.records import Record
 
+if TYPE_CHECKING:
+    import asyncio
+
 LOOP_PIXELS = 2_000_000  # some 20 ms of decoding
 
 Body = dict[str, Any]
@@ -27,7 +29,7 @@ Body = dict[str, Any]
 class Lane(Protocol):
     """The lane of an event loop."""
 
-    def predict(self, decode: Decode, deadline: float, request_id: str) -> Awaitable[Answer]:
+    def predict(self, decode: Decode, deadline: float, request_id: str) -> "asyncio.Future[Answer]":
         """The answer for one picture, before `deadline` (time.monotonic())."""
 
 
@@ -60,12 +62,12 @@ class Predictor:
             record.model, record.version = model.bundle.name, model.bundle.version
         return model
 
-    async def predict_on_the_loop(self, model: Model, lane: Lane, top_k: int, data: bytes, record: Record) -> Body:
-        """The answer for one picture, by the event loop's own lane.
+    def ask(self, model: Model, lane: Lane, data: bytes, record: Record) -> "asyncio.Future[Answer]":
+        """What the event loop's own lane will answer for one picture.
 
         Raises:
-            PictureTooLarge: it has more than LOOP_PIXELS, which would hold up the loop; ask `predict`.
-            BadPicture, QueueFull, NoModel, DeadlineExceeded, EngineFailed
+            QueueFull, NoModel, BadPicture: as the lane says. The future besides: BadPicture, DeadlineExceeded,
+                EngineFailed. PictureTooLarge may mean more than LOOP_PIXELS: then ask `predict`, in a thread.
         """
         most = min(self._max_pixels, LOOP_PIXELS)
 
@@ -80,8 +82,10 @@ class Predictor:
                 record.decode = time.perf_counter() - began
 
         record.pictures, record.refused = 1, 0
-        deadline = time.monotonic() + self._deadline
-        answer = await lane.predict(decode, deadline, record.request_id)
+        return lane.predict(decode, time.monotonic() + self._deadline, record.request_id)
+
+    def tell(self, model: Model, top_k: int, answer: Answer, record: Record) -> Body:
+        """The answer for one picture, as a client is told it."""
         _, record.variant, record.wait, record.infer, record.batch = answer
         labels = answers(answer.probabilities, model.labels, top_k)[0]
         return self._body(model, [{"file": None, **labels}], record)
