@@ -9,7 +9,7 @@ from serving.jobs.job import Plan
 from serving.jobs.pipeline import Hands
 
 MODEL = {"name": "tones", "version": 7, "sha256": "0" * 64}
-PLAN = Plan("fp32", batch=4, files=8, bytes=10**6)
+PLAN = Plan("fp32", batch=4, files=8, bytes=10**6, bunch=8)
 
 
 class OneModel:
@@ -34,7 +34,8 @@ class Here:
         return Future()
 
     def finish(self, _, bunch, reading):
-        return [decode(batch, reading) for batch in bunch]
+        seen = {}
+        return [decode(batch, reading, seen) for batch in bunch]
 
     def close(self):
         pass

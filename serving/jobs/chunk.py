@@ -2,6 +2,10 @@
 
 A chunk depends on nothing but its inputs and the model, so it may be done by anyone, twice, or again after a kill, with
 the same bytes as its result.
+
+A picture that came before in its bunch, byte for byte, is neither decoded nor inferred again. It leaves a gap in its
+batch, as a reject does, so what a batch is made of depends on its bunch alone. Doubles that lie further apart are
+inferred again: what could be left out then would depend on how the job was cut, and on who was quicker.
 """
 
 import errno
@@ -10,6 +14,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,10 +29,14 @@ from serving.errors import NotNow
 from serving.jobs.inputs import Input
 
 MAX_FILE_BYTES = 256_000_000
+BUNCH = 64  # pictures that go to a decoder together and are looked through for doubles; a batch, where that is more
 # Troubles of the machine and not of the file: as a reject they would stay in the table for ever.
 OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
 Row = dict[str, Any]  # path, label, confidence, top, width, height, sha256, model, version, error
+Bunch = list[list[Input]]  # whole batches
+Seen = dict[str, Row]  # the first row of each sha256 in a bunch
+_SAME = ("label", "confidence", "top", "width", "height")  # what a double has from the first one
 
 
 class Model(Protocol):
@@ -44,6 +53,7 @@ class Classifier(NamedTuple):
     runtime: Model
     batch: int
     max_pixels: int
+    bunch: int = BUNCH
 
     def reading(self, folder: Path) -> "Reading":
         """How the files of a folder become its pixels."""
@@ -64,22 +74,32 @@ class Decoded(NamedTuple):
     """The inputs of a batch: a row for each, those without a picture complete, and the pixels of the others."""
 
     rows: list[Row]
-    pixels: NDArray[np.uint8] | None  # (N, height, width, channels), of the rows without an error; None when N is 0
+    pixels: NDArray[np.uint8] | None  # (N, height, width, channels), of the rows with a width; None when N is 0
 
 
 def classify_chunk(folder: Path, inputs: list[Input], model: Classifier) -> list[Row]:
     """A row for every input, in input order; a file that cannot be classified has its reason in `error`."""
-    reading = model.reading(folder)
-    return [row for batch in batches(inputs, model.batch) for row in infer(decode(batch, reading), model)]
+    reading, rows = model.reading(folder), []
+    for bunch in bunches(inputs, model):
+        seen: Seen = {}
+        rows += repeated([row for batch in bunch for row in infer(decode(batch, reading, seen), model)])
+    return rows
 
 
-def batches(inputs: list[Input], size: int) -> Iterator[list[Input]]:
-    """The inputs of a chunk as they are given to the model together, in whichever process."""
-    return (inputs[start : start + size] for start in range(0, len(inputs), size))
+def bunch_size(bunch: int, batch: int) -> int:
+    """Pictures of a bunch: about `bunch`, in whole batches. A chunk ends where one does."""
+    return max(1, bunch // batch) * batch
 
 
-def decode(inputs: list[Input], reading: Reading) -> Decoded:
-    """Read and decode files.
+def bunches(inputs: list[Input], model: Classifier) -> Iterator[Bunch]:
+    """The inputs of a chunk, in batches as they are given to the model together, in whichever process."""
+    batches = (inputs[start : start + model.batch] for start in range(0, len(inputs), model.batch))
+    while bunch := list(islice(batches, bunch_size(model.bunch, model.batch) // model.batch)):
+        yield bunch
+
+
+def decode(inputs: list[Input], reading: Reading, seen: Seen) -> Decoded:
+    """Read and decode files, but for doubles of those that were `seen` in the bunch.
 
     Raises:
         NotNow: one cannot be read, for a reason that is not its own.
@@ -88,7 +108,7 @@ def decode(inputs: list[Input], reading: Reading) -> Decoded:
     for listed in inputs:
         row = empty_row(listed, reading)
         rows.append(row)
-        picture = _decode(listed, row, reading)
+        picture = _decode(listed, row, reading, seen)
         if picture is not None:
             pictures.append(picture)
     return Decoded(rows, np.stack(pictures) if pictures else None)
@@ -98,10 +118,28 @@ def infer(decoded: Decoded, model: Classifier) -> list[Row]:
     """The rows, those of pictures filled in with what the model says."""
     if decoded.pixels is not None:
         found = answers(model.runtime.run(decoded.pixels), model.bundle.labels, TOP_K)
-        for row, answer in zip((row for row in decoded.rows if not row["error"]), found, strict=True):
+        for row, answer in zip((row for row in decoded.rows if row["width"]), found, strict=True):
             row["label"], row["confidence"] = answer["label"], answer["confidence"]
             row["top"] = json.dumps(answer["top"], ensure_ascii=False)
     return decoded.rows
+
+
+def is_double(row: Row, seen: Seen) -> bool:
+    """Whether a row's picture was seen before in its bunch: then it has the first one's error; else it is the first."""
+    first = seen.setdefault(row["sha256"], row)
+    if first is row:
+        return False
+    row["error"] = first["error"]
+    return True
+
+
+def repeated(rows: list[Row]) -> list[Row]:
+    """The rows of a bunch, after inference: doubles filled in with what the first one's row says."""
+    seen: Seen = {}
+    for row in rows:
+        if row["sha256"] and not row["error"] and is_double(row, seen):
+            row.update((name, seen[row["sha256"]][name]) for name in _SAME)
+    return rows
 
 
 def empty_row(listed: Input, reading: Reading) -> Row:
@@ -113,13 +151,15 @@ def empty_row(listed: Input, reading: Reading) -> Row:
     }  # fmt: skip
 
 
-def _decode(listed: Input, row: Row, reading: Reading) -> NDArray[np.uint8] | None:
-    """Pixels of a file, its size and sha256 noted in its row; None, and the reason noted, when there are none."""
+def _decode(listed: Input, row: Row, reading: Reading, seen: Seen) -> NDArray[np.uint8] | None:
+    """Pixels of a file, its size and sha256 noted in its row; None for a double, or when there are none, and why."""
     if listed.problem:
         return None
     try:
         data = read_file(os.path.join(reading.folder, listed.path))  # noqa: PTH118 - a Path for each of millions costs
         row["sha256"] = hashlib.sha256(data).hexdigest()
+        if is_double(row, seen):
+            return None
         picture = pixels.decode(data, *reading.shape, reading.max_pixels)
     except BadPicture as error:
         row["error"] = f"{error.code}: {error}"

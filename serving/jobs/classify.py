@@ -15,6 +15,7 @@ from artifacts import files
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
 from serving.engine.variants import plans
+from serving.jobs.chunk import BUNCH, bunch_size
 from serving.jobs.inputs import read_chunk, write_listing
 from serving.jobs.pool import run_chunks
 from serving.jobs.results import write_results
@@ -51,7 +52,7 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
     with files.locked(job / ".lock", wait=False, busy=f"another process works on {job}; wait until it has finished"):
         _pin(job, pinned)
         (job / "parts").mkdir(exist_ok=True)
-        listing, done = write_listing(folder, job / "inputs", job, batch), 0
+        listing, done = write_listing(folder, job / "inputs", job, bunch_size(BUNCH, batch)), 0
         progress(done, listing.files)
         for finished in run_chunks(job, folder, version, variant, listing.chunks, settings):
             done += finished

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from serving.children import die_with_parent
-from serving.jobs.chunk import Decoded, Reading, decode, empty_row
+from serving.jobs.chunk import Bunch, Decoded, Reading, Seen, decode, empty_row, is_double
 from serving.jobs.inputs import Input
 
 NICE = 10  # folder work gives way to people who wait
@@ -22,8 +22,6 @@ TRIES = 3
 ALONE_SECONDS = 20.0  # for one picture by itself
 BUNCH_SECONDS = 60.0  # for some batches; what takes longer is done picture by picture
 POISONED = "poisoned: this picture {} its decoder {} times and was set aside"
-
-Bunch = list[list[Input]]  # batches that are decoded together, for each message between processes costs
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,8 @@ class Decoders:
         except (BrokenProcessPool, CancelledError, TimeoutError) as error:
             log.warning("a decoder died or hangs (%s); what it had is decoded file by file", type(error).__name__)
             self.close()
-        return [self._one_by_one(batch, reading) for batch in bunch]
+        seen: Seen = {}
+        return [self._one_by_one(batch, reading, seen) for batch in bunch]
 
     def close(self) -> None:
         """End the processes, whatever they do."""
@@ -68,8 +67,8 @@ class Decoders:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def _one_by_one(self, batch: list[Input], reading: Reading) -> Decoded:
-        alone = [self._alone(listed, reading) for listed in batch]
+    def _one_by_one(self, batch: list[Input], reading: Reading, seen: Seen) -> Decoded:
+        alone = [_without_double(self._alone(listed, reading), seen) for listed in batch]
         pixels = [each.pixels for each in alone if each.pixels is not None]
         return Decoded([each.rows[0] for each in alone], np.concatenate(pixels) if pixels else None)
 
@@ -88,7 +87,16 @@ class Decoders:
 
 
 def _decode(bunch: Bunch, reading: Reading) -> list[Decoded]:
-    return [decode(batch, reading) for batch in bunch]
+    seen: Seen = {}
+    return [decode(batch, reading, seen) for batch in bunch]
+
+
+def _without_double(alone: Decoded, seen: Seen) -> Decoded:
+    """One picture that was decoded by itself, as it would have been in its bunch."""
+    (row,) = alone.rows
+    if row["sha256"] is None or not is_double(row, seen):
+        return alone
+    return Decoded([{**row, "width": None, "height": None}], None)
 
 
 def _prepare(parent: int) -> None:

@@ -26,11 +26,11 @@ LISTED = "listed.json"  # how much was found, once all is; beside the chunks
 
 
 class Cut(NamedTuple):
-    """A chunk ends after so many files or bytes, and there after a whole batch: so batches are the same in any cut."""
+    """A chunk ends after so many files or bytes, and there after a whole bunch: so batches are the same in any cut."""
 
     files: int
     bytes: int
-    batch: int = 1
+    bunch: int = 1
 
 
 class Input(NamedTuple):
@@ -66,17 +66,17 @@ class Listing(NamedTuple):
     chunks: int
 
 
-def write_listing(folder: Path, target: Path, skip: Path, batch: int = 1) -> Listing:
+def write_listing(folder: Path, target: Path, skip: Path, bunch: int = 1) -> Listing:
     """List `folder` into chunk files in `target`, in place of those that are there.
 
-    `skip` is a directory that is left out: the job's own. `batch`: how many pictures the model is given at a time.
+    `skip` is a directory that is left out: the job's own. A chunk ends after a multiple of `bunch`.
 
     Raises:
         WrongUse: the folder holds no files.
     """
     target.mkdir(parents=True, exist_ok=True)
     total = chunks = 0
-    for inputs in _cut(walk(folder, skip), Cut(CHUNK, CHUNK_BYTES, batch)):
+    for inputs in _cut(walk(folder, skip), Cut(CHUNK, CHUNK_BYTES, bunch)):
         (target / _file_name(chunks)).write_text(json.dumps(inputs))  # made anew by each run, so not fsynced
         total += len(inputs)
         chunks += 1
@@ -138,7 +138,7 @@ def _cut(listed: Iterator[Input], cut: Cut) -> Iterator[list[Input]]:
     for each in listed:
         inputs.append(each)
         total += each.size
-        if (len(inputs) >= cut.files or total >= cut.bytes) and len(inputs) % cut.batch == 0:
+        if (len(inputs) >= cut.files or total >= cut.bytes) and len(inputs) % cut.bunch == 0:
             yield inputs
             inputs, total = [], 0
     if inputs:

@@ -21,6 +21,7 @@ from typing import Any
 from artifacts import files
 from artifacts.errors import TintypeError
 from serving.errors import UnknownJob
+from serving.jobs.chunk import BUNCH
 from serving.jobs.inputs import Listing, read_listed
 from serving.jobs.leases import Leases
 
@@ -49,6 +50,7 @@ class Plan:
     batch: int  # pictures that the model is given at a time
     files: int  # of a chunk, at most
     bytes: int  # of a chunk, about
+    bunch: int = BUNCH  # pictures that are looked through for doubles together; chunks end where one does
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from serving.jobs.chunk import Classifier, Row, decode, empty_row, infer
+from serving.jobs.chunk import Classifier, Row, Seen, bunch_size, decode, empty_row, infer, repeated
 from serving.jobs.inputs import Input
 
 PATIENCE = 3  # deaths of workers after which a chunk is suspected
@@ -36,15 +36,19 @@ class Journal:
         """The rows of `classify_chunk`, but for those that are set aside."""
         reading = model.reading(folder)
         rows: list[Row] = []
+        seen: Seen = {}
+        size = bunch_size(model.bunch, model.batch)
         for start, end in self._steps(len(inputs), model.batch):
+            if start % size == 0:
+                seen = {}
             if end - start == 1 and self._strikes.get(start, 0) >= STRIKES:
                 rows.append({**empty_row(inputs[start], reading), "error": POISONED})
                 continue
             self._write([start, end])
-            rows += infer(decode(inputs[start:end], reading), model)
+            rows += infer(decode(inputs[start:end], reading, seen), model)
             progress(len(rows))
         self._write(None)
-        return rows
+        return [row for start in range(0, len(rows), size) for row in repeated(rows[start : start + size])]
 
     def _recall(self, written: dict[str, Any]) -> None:
         self._strikes = {int(place): strikes for place, strikes in written["strikes"].items()}

@@ -3,17 +3,15 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.jobs.chunk import Classifier, Decoded, Row, batches, infer
-from serving.jobs.decoders import NICE, Bunch, Decoders
+from serving.jobs.chunk import Bunch, Classifier, Decoded, Row, bunches, infer, repeated
+from serving.jobs.decoders import NICE, Decoders
 from serving.jobs.inputs import Input
 
-BUNCH = 64  # pictures that are handed to a decoder at a time, or one batch where that is larger
 AHEAD = 2  # bunches that are decoded in advance, for each decoder and each thread
 
 
@@ -39,7 +37,7 @@ def classify_ahead(
         for decoded in bunch:
             hands.give_way()
             found += infer(decoded, model)
-        return found
+        return repeated(found)
 
     def advance() -> None:
         """Pass the oldest bunch on to the model, and collect from it what is too much at a time."""
@@ -52,7 +50,7 @@ def classify_ahead(
 
     with ThreadPoolExecutor(hands.threads, "folder", _step_back) as pool:
         try:
-            for bunch in _bunches(inputs, model.batch):
+            for bunch in bunches(inputs, model):
                 waiting.append((bunch, hands.decoders.begin(bunch, reading)))
                 if len(waiting) > AHEAD * (hands.decoders.processes + hands.threads):
                     advance()
@@ -62,12 +60,6 @@ def classify_ahead(
             for _, begun in waiting:
                 begun.cancel()
     return rows
-
-
-def _bunches(inputs: list[Input], batch: int) -> Iterator[Bunch]:
-    each = iter(batches(inputs, batch))
-    while bunch := list(islice(each, max(1, BUNCH // batch))):
-        yield bunch
 
 
 def _step_back() -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from artifacts.errors import TintypeError
 from serving.errors import DeadlineExceeded, EngineFailed, NoModel, NoRuntime, NotNow, QueueFull
-from serving.jobs.chunk import Classifier, Row
+from serving.jobs.chunk import Classifier, Row, bunch_size
 from serving.jobs.hints import CHUNK, FINISH, LIST, Hint, chunk_lease
 from serving.jobs.inputs import Chunk, Cut, Source, extend_listing, read_chunk, walk
 from serving.jobs.job import NO_ROOM, OVER, Job, Plan, Status
@@ -72,7 +72,7 @@ class Work:
     def _list(self, job: Job, lease: Lease) -> None:
         plan = job.agree(self._models.plan(job))
         _see_folder(job)
-        cut = Cut(plan.files, plan.bytes, plan.batch)
+        cut = Cut(plan.files, plan.bytes, bunch_size(plan.bunch, plan.batch))
         extend_listing(_source(job), job.inputs, cut, lambda files: _go_on(lease, files))
 
     def _classify(self, job: Job, lease: Lease, number: int) -> None:
@@ -81,7 +81,7 @@ class Work:
         if plan is None or is_whole(part, len(chunk.inputs)):
             return
         _see_folder(job)
-        rows = self._rows(job, chunk, self._models.open(job, plan)._replace(batch=plan.batch), lease)
+        rows = self._rows(job, chunk, self._models.open(job, plan)._replace(batch=plan.batch, bunch=plan.bunch), lease)
         _see_folder(job)  # one that was unmounted meanwhile has no files, and none of them is to blame
         write_part(part, rows)
 

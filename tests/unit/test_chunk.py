@@ -40,6 +40,19 @@ def listed(tmp_path, folder):
     return run
 
 
+@pytest.fixture
+def recording(classifier, brightness):
+    """A classifier, and the sizes of the batches that it was given."""
+    batches = []
+
+    class Recording:
+        def run(self, pixels):
+            batches.append(len(pixels))
+            return brightness.run(pixels)
+
+    return classifier._replace(runtime=Recording()), batches
+
+
 def test_a_row_tells_all_of_a_picture(folder, listed, tone, classifier):
     data = tone(204)
     (folder / "a b.png").write_bytes(data)
@@ -73,22 +86,39 @@ def test_one_row_for_each_input_in_order_whatever_the_batch(folder, listed, tone
             assert row["error"].startswith("not_an_image: this is not a picture")
 
 
-def test_a_batch_is_made_of_the_same_inputs_in_whatever_chunk_they_are(folder, listed, tone, classifier, brightness):
-    batches = []
-
-    class Recording:
-        def run(self, pixels):
-            batches.append(pixels.shape)
-            return brightness.run(pixels)
-
+def test_a_batch_is_made_of_the_same_inputs_in_whatever_chunk_they_are(folder, listed, tone, recording):
     for number in range(11):
-        (folder / f"{number:02d}").write_bytes(b"bad" if number in (0, 5, 10) else tone(9))
-    recording, found = classifier._replace(runtime=Recording()), listed()
-    classify_chunk(folder, found, recording)
-    whole, batches = batches, []
+        (folder / f"{number:02d}").write_bytes(b"bad" if number in (0, 5, 10) else tone(9 + number))
+    classifier, batches = recording
+    classifier, found = classifier._replace(bunch=8), listed()
+    classify_chunk(folder, found, classifier)
     for start, end in ((0, 8), (8, 11)):
-        classify_chunk(folder, found[start:end], recording)
-    assert batches == whole == [(3, 8, 8, 3), (3, 8, 8, 3), (2, 8, 8, 3)]
+        classify_chunk(folder, found[start:end], classifier)
+    assert batches == [3, 3, 2] * 2
+
+
+def test_a_picture_that_came_before_in_its_bunch_is_not_inferred_again(folder, listed, tone, recording):
+    tones = [10, 10, 20, 30, 20, 40, 10, 40, 10, 50, 10]
+    for number, value in enumerate(tones):
+        (folder / f"{number:02d}").write_bytes(tone(value))
+    classifier, batches = recording
+    rows = classify_chunk(folder, listed(), classifier._replace(bunch=8))
+    assert batches == [3, 1, 2]  # 10, 20 and 30; 40; of the next bunch 10 and 50
+    assert rows == classify_chunk(folder, listed(), classifier._replace(bunch=1, batch=1))
+    assert [row["path"] for row in rows] == [f"{number:02d}" for number in range(11)]
+
+
+def test_what_is_no_picture_is_refused_each_time_it_comes(folder, listed, tone, recording):
+    for number, data in enumerate([b"bad", tone(1), b"bad", tone(9, (50, 50))[:60], tone(1), tone(9, (50, 50))[:60]]):
+        (folder / f"{number}").write_bytes(data)
+    classifier, batches = recording
+    rows = classify_chunk(folder, listed(), classifier)
+    assert [(row["error"] or "").partition(":")[0] for row in rows] == [
+        "not_an_image", "", "not_an_image", "unreadable_picture", "", "unreadable_picture",
+    ]  # fmt: skip
+    assert rows[1] == rows[4] | {"path": "1"}
+    assert all(row["sha256"] == hashlib.sha256((folder / row["path"]).read_bytes()).hexdigest() for row in rows)
+    assert batches == [1]
 
 
 def test_what_cannot_be_classified_has_its_reason_and_its_sha256(folder, listed, tone, encode, classifier):

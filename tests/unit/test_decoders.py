@@ -1,6 +1,7 @@
 """Pictures that kill their decoder or keep it busy. Each decoder is a process of its own, as in a worker."""
 
 import os
+import shutil
 import signal
 import time
 from functools import total_ordering
@@ -13,6 +14,7 @@ from serving.jobs import decoders
 from serving.jobs.chunk import classify_chunk
 from serving.jobs.decoders import Decoders
 from serving.jobs.inputs import write_listing
+from serving.jobs.journal import Journal
 from serving.jobs.pipeline import classify_ahead
 from tests.jobs import hands, write_pictures
 from tests.real import read_listing
@@ -80,6 +82,31 @@ def test_rows_are_those_of_one_after_another_whatever_dies(pool, folder, inputs,
     assert classify_ahead(folder, many, classifier, hands(pool), progress) == expected * 20
     assert done[-1] == len(many)
     assert done == sorted(done)
+
+
+def test_doubles_are_left_out_alike_ahead_with_care_and_after_a_decoder_has_died(
+    pool, folder, inputs, classifier, brightness, tmp_path, monkeypatch
+):
+    for number in range(1, FILES, 2):
+        shutil.copy(folder / f"{number:04d}.png", folder / f"{number:04d}-copy.png")
+    batches = []
+
+    class Recording:
+        def run(self, pixels):
+            batches.append(sorted(pixels[:, 0, 0, 0].tolist()))
+            return brightness.run(pixels)
+
+    model, listed = classifier._replace(runtime=Recording(), bunch=8), inputs()
+    expected = classify_chunk(folder, listed, model)
+    whole, batches = sorted(batches), []
+    assert sum(map(len, whole)) == sum(bool(number % 7) for number in range(FILES)) + 2  # two pairs lie in two bunches
+    assert Journal(tmp_path / "journal.json").classify(folder, listed, model, lambda _: None) == expected
+    assert (sorted(batches), batches.clear()) == (whole, None)
+    assert classify_ahead(folder, listed, model, hands(pool), lambda _: None) == expected
+    assert (sorted(batches), batches.clear()) == (whole, None)
+    monkeypatch.setattr(decoders, "BUNCH_SECONDS", 0.0)  # each bunch takes too long, and is done one by one
+    assert classify_ahead(folder, listed, model, hands(pool), lambda _: None) == expected
+    assert sorted(batches) == whole
 
 
 @pytest.mark.parametrize(("does", "times"), [("killed", 3), ("hung", 1)])

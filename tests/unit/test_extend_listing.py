@@ -11,7 +11,7 @@ from artifacts.errors import WrongUse
 from serving.jobs.inputs import Cut, Listing, extend_listing, read_chunk, read_listed, walk, write_listing
 from tests.real import read_listing
 
-CUT = Cut(files=4, bytes=10_000, batch=2)
+CUT = Cut(files=4, bytes=10_000, bunch=2)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_what_changes_meanwhile_doubles_nothing_and_loses_nothing_that_was_there
 
 
 def test_chunks_end_after_whole_batches(tmp_path, folder, extend):
-    total = extend(Cut(files=3, bytes=25, batch=2))
+    total = extend(Cut(files=3, bytes=25, bunch=2))
     sizes = [len(read_chunk(tmp_path / "inputs", number).inputs) for number in range(total.chunks)]
     assert sum(sizes) == 16
     assert all(size % 2 == 0 for size in sizes[:-1])
