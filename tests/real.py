@@ -1,8 +1,10 @@
 """Real processes and real sockets, for the tests that need them."""
 
 import http.client
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -84,10 +86,24 @@ def form(files, field="image"):
     return b"".join([*parts, b"--part--\r\n"]), "multipart/form-data; boundary=part"
 
 
+# Below those that Linux gives to connections (from 32768 on), one of which could take a port before its server does;
+# in an order of this process's own, for other tests may run beside it.
+_PORTS = itertools.cycle(random.Random(os.getpid()).sample(range(12_000, 32_000), 20_000))
+
+
 def free_port():
+    """A port on which nobody listens, and that was not given just before."""
+    return next(port for port in _PORTS if _is_free(port))
+
+
+def _is_free(port):
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @contextmanager

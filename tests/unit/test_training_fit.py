@@ -1,4 +1,5 @@
 import dataclasses
+import threading
 
 import keras
 import numpy as np
@@ -197,6 +198,19 @@ def test_a_resume_ends_with_the_weights_of_an_unbroken_training(tmp_path, monkey
     unnamed = [dataclasses.replace(each.activations, layers=[]) for each in (told, expected)]  # names count on
     assert unnamed[0] == unnamed[1]
     assert told.best_epoch == expected.best_epoch
+
+
+def test_a_training_that_breaks_off_closes_its_events(tmp_path, monkeypatch):
+    def die(*_):
+        raise Killed
+
+    monkeypatch.setattr(checkpoint, "write", die)
+    model, recipe = prepared("mlp-32")
+    before = threading.enumerate()
+    with pytest.raises(Killed):
+        fit(model, TRAIN, VALIDATION, recipe, run=Run(tmp_path))
+    assert not {type(each).__name__ for each in set(threading.enumerate()) - set(before)} & {"_EventLoggerThread"}
+    assert list((tmp_path / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and then nothing"])

@@ -115,7 +115,7 @@ def plateaus(losses: list[float], patience: int) -> int:
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar with loss, accuracy and the time left, and a line an epoch that stays."""
+    """A bar with loss, accuracy and the time left, and a line an epoch that stays; to be closed however it ends."""
 
     def __init__(self, state: State, epochs: int, batches: int, title: str) -> None:
         super().__init__()
@@ -139,13 +139,16 @@ class Progress(keras.callbacks.Callback):
         if self.state.epoch == epoch + 1:
             tqdm.write(_line(self.state.history, self.epochs), file=sys.stderr)
 
-    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+    def close(self) -> None:
         """Take the bar away."""
         self.bar.close()
 
 
 class History(keras.callbacks.Callback):
-    """Writes history.csv and the events for TensorBoard after every epoch, so that a training can be followed."""
+    """Writes history.csv and the events for TensorBoard after every epoch, so that a training can be followed.
+
+    To be closed however the training ends: Keras tells callbacks only of an end without an error.
+    """
 
     def __init__(self, folder: Path, state: State) -> None:
         super().__init__()
@@ -166,8 +169,8 @@ class History(keras.callbacks.Callback):
         self.writer.flush()
         write_atomic(self.folder / "history.csv", table(self.state.history))
 
-    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Close the file of events."""
+    def close(self) -> None:
+        """Close the file of events; its thread would complain at the end of the process."""
         self.writer.close()
 
 

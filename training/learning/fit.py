@@ -1,5 +1,6 @@
 """Training proper: examples and a recipe in, the best weights in the model, the history out."""
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import keras
@@ -113,16 +114,17 @@ class Course:
             set_trainable(self.model, phase.layers)
         self._compile(phase)
         feed = Feed(self.train, self.recipe.batch_size, self.recipe.seed)
-        self.wrapper.fit(
-            feed,
-            initial_epoch=self.state.epoch,
-            epochs=phase.end,
-            shuffle=False,
-            validation_data=Feed(self.validation, VALIDATION_BATCH),
-            class_weight=class_weights(self.recipe.class_weights, self.train),
-            callbacks=self._callbacks(phase, feed, title),
-            verbose=0,
-        )
+        with ExitStack() as at_the_end:
+            self.wrapper.fit(
+                feed,
+                initial_epoch=self.state.epoch,
+                epochs=phase.end,
+                shuffle=False,
+                validation_data=Feed(self.validation, VALIDATION_BATCH),
+                class_weight=class_weights(self.recipe.class_weights, self.train),
+                callbacks=self._callbacks(phase, feed, title, at_the_end),
+                verbose=0,
+            )
         if self.wrapper.stop_training:
             no_number = f"the loss became no number in epoch {self.state.epoch + 1}"
             self.stopped = exhausted(self.state, self.recipe.early_stopping) or no_number
@@ -140,14 +142,14 @@ class Course:
         if self.saved and self.state.epoch > phase.start:
             checkpoint.restore(self.wrapper.optimizer.variables, self.saved["optimizer"], self.run.checkpoint_file)
 
-    def _callbacks(self, phase: Phase, feed: Feed, title: str) -> list[keras.callbacks.Callback]:
+    def _callbacks(self, phase: Phase, feed: Feed, title: str, at_the_end: ExitStack) -> list[keras.callbacks.Callback]:
         """In this order: the epoch enters the state first, and the checkpoint is written last."""
         recipe, state = self.recipe, self.state
         always = [
             Order(feed),
             Best(self.model, state, self.rates, self.batches),
             Watch(self.model, self.train, state.activations, recipe.epochs, self.batches),
-            Progress(state, recipe.epochs, self.batches, title),
+            at_the_end.enter_context(closing(Progress(state, recipe.epochs, self.batches, title))),
         ]
         asked = []
         if recipe.plateau:
@@ -155,5 +157,6 @@ class Course:
         if recipe.early_stopping:
             asked.append(EarlyStopping(state, recipe.early_stopping))
         if self.run:
-            asked += [History(self.run.path, state), checkpoint.Keeper(self.run.checkpoint_file, state)]
+            history = at_the_end.enter_context(closing(History(self.run.path, state)))
+            asked += [history, checkpoint.Keeper(self.run.checkpoint_file, state)]
         return always + asked
