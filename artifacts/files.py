@@ -12,13 +12,17 @@ from typing import Any
 
 from artifacts.errors import Busy
 
+PUBLIC, PRIVATE = 0o666, 0o600  # modes of files; the umask makes the first 0644 as a rule
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+
+def write_atomic(path: Path, data: bytes | str, mode: int = PUBLIC) -> None:
     """Write `data` so that a reader sees the old file or the new one, never a part (write, fsync, rename, fsync).
 
-    A name on the disk need not be UTF-8; in text such a byte becomes an escape, from which JSON reads it back.
+    A name on the disk need not be UTF-8; in text such a byte becomes an escape, from which JSON reads it back. `mode`
+    is less what the process's umask takes away.
     """
-    with _written(path, data) as part:
+    with _written(path, data, mode) as part:
         part.replace(path)
     fsync(path.parent)
 
@@ -38,12 +42,12 @@ def write_new(path: Path, data: bytes | str) -> bool:
 
 
 @contextmanager
-def _written(path: Path, data: bytes | str) -> Iterator[Path]:
+def _written(path: Path, data: bytes | str, mode: int = PUBLIC) -> Iterator[Path]:
     """`data` on the disk, beside `path`; gone afterwards unless it was renamed."""
     blob = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("wb") as file:
+        with os.fdopen(os.open(part, _NEW, mode), "wb") as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())

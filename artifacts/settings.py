@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from artifacts.manifest import PRECISIONS
 from artifacts.pixels import MAX_PIXELS
 
 PREFIX = "TINTYPE_"
-AUTO = "auto"
+AUTO, ALWAYS = "auto", "always"
 MEGABYTE = 1_000_000  # bytes
 MOST_PROCESSES = 4  # each holds the model; on more cores each runs several threads of its engine instead
 
@@ -42,6 +42,12 @@ class Settings:
     queue_depth: int
     access_log: str
     drain_ms: int
+    keys: str
+    ask_keys: str
+    key: str = field(repr=False)
+    rate_limit: int
+    rate_burst: int
+    cors_origins: "Origins"
 
     def environ(self) -> dict[str, str]:
         """The TINTYPE_* variables that stand for these settings: for a process that is started with them."""
@@ -63,6 +69,11 @@ class Settings:
         return self.home / "jobs"
 
     @property
+    def keys_file(self) -> Path:
+        """Where the hashes of the API keys lie."""
+        return _folder(self.keys) if self.keys else self.home / "keys.json"
+
+    @property
     def cache(self) -> Path:
         """Where decoded pictures that do not fit in memory lie, and data sets that were downloaded."""
         return self.home / "cache"
@@ -75,6 +86,15 @@ class Folders(tuple[Path, ...]):
 
     def __str__(self) -> str:
         return os.pathsep.join(map(str, self))
+
+
+class Origins(tuple[str, ...]):
+    """Origins of web pages (RFC 6454); as text, separated by commas."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(self)
 
 
 class Setting(NamedTuple):
@@ -119,6 +139,13 @@ def _host_and_port(text: str) -> str:
     if text and not re.fullmatch(r"\S+:[0-9]{1,5}", text):
         raise ValueError("host:port, for example localhost:8500")
     return text
+
+
+def _origins(text: str) -> Origins:
+    origins = Origins(each.strip() for each in text.split(",") if each.strip())
+    if not all(re.fullmatch("https?://[a-z0-9.:\\[\\]-]+", each) for each in origins):
+        raise ValueError("origins such as https://app.example.org, in small letters, separated by commas; * is none")
+    return origins
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -171,10 +198,25 @@ SETTINGS = {
         _whole(600_000, least=0),
         "milliseconds from SIGTERM, when `/health/ready` turns false, until no new connection is taken",
     ),
+    "KEYS": Setting(
+        "", str, "file of hashed API keys, which `tintype keys` writes; unset: `keys.json` in the home folder"
+    ),
+    "ASK_KEYS": Setting(
+        AUTO,
+        _one_of(AUTO, ALWAYS),
+        "`auto`: the API asks for keys unless only this machine can reach it; `always`: also then, as behind a proxy",
+    ),
+    "KEY": Setting("", str, "the API key that `bench`, `classify`, `jobs` and `job` send to a server"),
+    "RATE_LIMIT": Setting(
+        "0", _whole(1_000_000, least=0), "requests a second that each API key may make; 0: any number"
+    ),
+    "RATE_BURST": Setting(
+        "0", _whole(1_000_000, least=0), "requests that a key may make at once after a pause; 0: those of one second"
+    ),
+    "CORS_ORIGINS": Setting(
+        "", _origins, "origins of web pages that may use the API, separated by commas; unset: none but its own"
+    ),
 }
-
-# Promised by the design, not yet served: a person who sets one must not believe that it took effect.
-LATER = ("KEYS",)
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -196,7 +238,5 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _unknown(name: str) -> str:
-    if name in LATER:
-        return f"{PREFIX}{name} is not served by this version; unset it (docs/architecture.md says why)"
     near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0)[0]
     return f"{PREFIX}{name} is not a setting; did you mean {PREFIX}{near}?"

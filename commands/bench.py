@@ -18,6 +18,7 @@ from artifacts.errors import TintypeError, WrongUse
 from artifacts.settings import Settings
 from artifacts.store import parse
 from commands import Add
+from commands.keys import add_key_file, key_for
 from printing import print_json, print_note, print_table
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def add_to(add: Add) -> None:
     bench.add_argument("--model", metavar="NAME[@VERSION]", help="default: the server's only model in production")
     bench.add_argument("--top-k", type=_whole, metavar="N", help="labels in an answer (default: the server's)")
     bench.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="to be sent along")
+    add_key_file(bench)
     bench.add_argument("--out", type=Path, default=PAGE, metavar="FILE", help=f"page with the plot (default: {PAGE})")
 
 
@@ -52,7 +54,7 @@ def _bench(arguments: argparse.Namespace, settings: Settings) -> None:
 
     _check_writable(arguments.out)
     model = parse(arguments.model) if arguments.model else None
-    server = target.parse(arguments.url, model, arguments.top_k, arguments.header)
+    server = target.parse(arguments.url, model, arguments.top_k, arguments.header, key_for(arguments, settings))
     plan = Plan(arguments.connections, arguments.seconds, arguments.pictures)
     prepared = prepare(server, arguments.images, plan, settings.max_pixels)
     print_note(report.introduction(prepared.report))

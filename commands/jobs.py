@@ -13,6 +13,7 @@ from artifacts.errors import TintypeError
 from artifacts.settings import Settings
 from artifacts.store import parse
 from commands import Add
+from commands.keys import add_key_file, key_for
 from printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ def add_to(add: Add) -> None:
     what.add_argument("--resume", action="store_true", help="let one go on that was cancelled or has failed")
     for command in (jobs, job):
         command.add_argument("--url", help="of a `tintype serve` (default: the jobs in TINTYPE_HOME)")
+        add_key_file(command)
 
 
-def classify_there(arguments: argparse.Namespace) -> None:
+def classify_there(arguments: argparse.Namespace, settings: Settings) -> None:
     """`tintype classify FOLDER --url URL`: order it, watch it, fetch the table where `--out` says so."""
     from serving.jobs.client import ServerJobs
 
-    server = ServerJobs(arguments.url)
+    server = ServerJobs(arguments.url, key_for(arguments, settings))
     order: dict[str, Any] = {"folder": str(arguments.folder)}
     if arguments.model:
         reference = parse(arguments.model)._asdict()
@@ -78,7 +80,9 @@ def _job(arguments: argparse.Namespace, settings: Settings) -> None:
 def _client(arguments: argparse.Namespace, settings: Settings) -> "Client":
     from serving.jobs.client import HomeJobs, ServerJobs
 
-    return ServerJobs(arguments.url) if arguments.url else HomeJobs(settings.jobs)
+    if arguments.url:
+        return ServerJobs(arguments.url, key_for(arguments, settings))
+    return HomeJobs(settings.jobs)
 
 
 def _watch(client: "Client", name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from artifacts.settings import Settings
 from artifacts.store import Reference, Store, parse
 from commands import Add
 from commands.jobs import classify_there
+from commands.keys import add_key_file
 from printing import print_json, print_note, print_table
 
 
@@ -37,6 +38,7 @@ def add_to(add: Add) -> None:
         "--out", type=Path, metavar="DIR", help="where the table goes (default: in jobs/ of TINTYPE_HOME)"
     )
     classify.add_argument("--url", help="have a `tintype serve` do it; FOLDER is then under its TINTYPE_FOLDERS")
+    add_key_file(classify)
     for command in (predict, classify):
         command.add_argument("--model", metavar="NAME[@VERSION]", help="default: the only model in production")
 
@@ -53,8 +55,12 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
 
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
 
-    def started() -> None:
-        print_note(f"serving http://{host}:{arguments.port}")
+    def started(guarded: bool) -> None:  # noqa: FBT001 - the one thing that it is told
+        print_note(f"serving http://{host}:{arguments.port}{', to whoever has an API key' if guarded else ''}")
+        if not guarded and (settings.keys or settings.rate_limit):
+            print_note(
+                "only this machine can reach it, so it asks for no API keys; TINTYPE_ASK_KEYS=always makes it ask"
+            )
         if not Store(settings.models).in_production():
             print_note(f"no model in {settings.models} is in production yet; run: tintype deploy NAME")
 
@@ -98,7 +104,7 @@ def _predict(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.url:
-        classify_there(arguments)
+        classify_there(arguments, settings)
         return
     store, reference = _wanted(arguments.model, settings)
     version = store.path(reference.name, store.resolve(reference))

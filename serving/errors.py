@@ -3,6 +3,10 @@
 TintypeError
 ├── BadRequest           400  a request that makes no sense
 │   └── NoPicture        400  a request without a picture
+├── KeyRequired          401  no API key, where one is asked for
+│   └── InvalidKey       401  one that is not known
+├── InsufficientScope    403  an API key that is meant for something else
+├── RateLimited          429  more requests than an API key may make
 ├── NotAcceptable        406  an answer of a kind that is not given
 ├── WrongMediaType       415  a body of a kind that is not taken
 ├── TooSlow              408  a body that does not come
@@ -35,6 +39,43 @@ class NoPicture(BadRequest):
     """A request without a picture."""
 
     code = "no_picture"
+
+
+class KeyRequired(TintypeError):
+    """No API key, where one is asked for (RFC 6750, 3)."""
+
+    code = "key_required"
+    status = 401
+    challenge = 'Bearer realm="tintype"'
+
+
+class InvalidKey(KeyRequired):
+    """An API key that is not known: mistyped, or revoked."""
+
+    code = "invalid_key"
+    challenge = 'Bearer realm="tintype", error="invalid_token"'
+
+
+class InsufficientScope(TintypeError):
+    """An API key that is meant for something else."""
+
+    code = "insufficient_scope"
+    status = 403
+
+    def __init__(self, sentence: str, scope: str) -> None:
+        super().__init__(sentence)
+        self.challenge = f'Bearer realm="tintype", error="insufficient_scope", scope="{scope}"'
+
+
+class RateLimited(TintypeError):
+    """More requests than an API key may make."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, sentence: str, retry_after: int) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after  # seconds
 
 
 class NotAcceptable(TintypeError):

@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
+    from serving.access.keys import Key
+
 MOST_HEAD = 65_536  # bytes of request line and headers, as most servers have it: they must not fill the memory
 
 Headers = list[tuple[bytes, bytes]]
@@ -21,8 +23,8 @@ Headers = list[tuple[bytes, bytes]]
 class Direct(Protocol):
     """Who answers by the short way; an attribute of the application."""
 
-    def takes(self, method: bytes, url: bytes, headers: Headers) -> int:
-        """The bytes of the body to receive whole; 0 when the request is not one for the short way."""
+    def takes(self, method: bytes, url: bytes, headers: Headers) -> tuple[int, "Key | None"]:
+        """The bytes of the body to receive whole, and whose request it is; 0 when it is not one for the short way."""
 
     def answer(self, url: bytes, headers: Headers, body: bytes, exchange: "Exchange") -> bool:
         """Answer now or later, by `exchange.reply`; False when another way has to be taken after all."""
@@ -41,10 +43,13 @@ class Direct(Protocol):
 class Exchange:
     """A request on the short way, and its answer; to Uvicorn's protocol it is what a cycle is."""
 
-    __slots__ = ("_http", "body", "disconnected", "keep_alive", "message_event", "response_complete", "size", "timer")
+    __slots__ = (
+        "_http", "body", "disconnected", "keep_alive", "key", "message_event", "response_complete", "size", "timer"
+    )  # fmt: skip
 
-    def __init__(self, http: "Http", size: int, *, keep_alive: bool) -> None:
+    def __init__(self, http: "Http", size: int, key: "Key | None", *, keep_alive: bool) -> None:
         self._http = http
+        self.key = key  # of the API, that it came with; None where none is asked for
         self.size = size  # of the body, as declared
         self.body: list[bytes] | None = []  # what came of it; None once it is whole
         self.keep_alive = keep_alive
@@ -95,11 +100,11 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head has ended; what comes now is bounded by the application."""
         self._head = -(2**62)
-        size = 0
+        size, key = 0, None
         if self.cycle is None or self.cycle.response_complete:  # else the client sends ahead, and has to wait
-            size = self.direct.takes(self.parser.get_method(), self.url, self.headers)
+            size, key = self.direct.takes(self.parser.get_method(), self.url, self.headers)
         if size:
-            exchange = Exchange(self, size, keep_alive=self._keeps_alive())
+            exchange = Exchange(self, size, key, keep_alive=self._keeps_alive())
             self._exchange = self.cycle = exchange  # type: ignore[assignment] # as far as it is asked, it is one
         else:
             super().on_headers_complete()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 RECORD = "tintype.record"  # its key in the WSGI environ
+CALLER = "tintype.caller"  # the key in the ASGI scope under which the name of an API key lies
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Record:
     infer: float = 0.0
     batch: int = 0
     total: float = 0.0  # until the answer was made; sending it is not in it
+    caller: str = ""  # the name of the API key that came with it
 
     def timings(self) -> dict[str, float]:
         """Milliseconds of each stage, and in all until now, as an answer tells them to its client."""

@@ -13,10 +13,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
+from serving.access.cors import Cors
+from serving.access.guard import Guard, open_guard
 from serving.board import Board
 from serving.supervisor import supervise
 from serving.telemetry import sink
@@ -30,25 +32,41 @@ BACKLOG = 2048  # connections that may wait to be accepted
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of the usual proxies, so that it is they who close
 
 
-def serve(settings: Settings, host: str, port: int, started: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight are answered first. `started` is called when the port is ours.
+class Common(NamedTuple):
+    """What the web processes of a server share: a folder for their metrics, and two pieces of memory."""
+
+    shared: Path
+    board: Board
+    guard: Guard | None
+
+
+def serve(settings: Settings, host: str, port: int, started: Callable[[bool], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are answered first.
+
+    Args:
+        settings: of the server.
+        host: a name or an address.
+        port: of TCP.
+        started: called when the port is ours, with whether API keys are asked for.
 
     Raises:
-        WrongUse: the address cannot be used, or the settings ask for what is not to be had here.
+        WrongUse: the address cannot be used, the settings ask for what is not to be had here, or keys are asked for and
+            there is none.
     """
     listening = _bound(host, port, settings.api_processes)
     sink.check(settings, os.environ)
+    guard = open_guard(settings, listening[0].getsockname()[0])
     _allow_many_connections()
     refusals: multiprocessing.SimpleQueue[str] = multiprocessing.SimpleQueue()
     parent = os.getpid()
     board = Board(settings.api_processes)
-    started()
+    started(guard is not None)
     with shared_folder() as shared:
 
         def work(number: int) -> None:
             try:
                 board.take(number)
-                _serve_in_this_process(settings, listening[number], shared, board)
+                _serve_in_this_process(settings, listening[number], Common(shared, board, guard))
             except WrongUse as error:
                 refusals.put(str(error))
                 os.kill(parent, signal.SIGTERM)
@@ -60,7 +78,7 @@ def serve(settings: Settings, host: str, port: int, started: Callable[[], None])
         raise WrongUse(refusals.get())
 
 
-def _serve_in_this_process(settings: Settings, listening: socket.socket, shared: Path, board: Board) -> None:
+def _serve_in_this_process(settings: Settings, listening: socket.socket, common: Common) -> None:
     """What each web process does, after it was forked: load the models, then answer until it is told to stop."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     import uvicorn
@@ -68,12 +86,12 @@ def _serve_in_this_process(settings: Settings, listening: socket.socket, shared:
     from serving.api.front import create_front
     from serving.http import Http
 
-    front = create_front(settings, shared, board)
+    front = create_front(settings, *common)
     gc.collect()
     gc.freeze()  # what is loaded stays: looking at it again and again costs a request here and there some 10 ms
     server = uvicorn.Server(
         uvicorn.Config(
-            front,
+            Cors(front, settings.cors_origins) if settings.cors_origins else front,
             loop="uvloop",
             http=Http,
             ws="none",

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from artifacts import settings as settings_module
 from artifacts.errors import TintypeError
 from artifacts.settings import MEGABYTE, Settings
+from serving.access.guard import open_guard
 from serving.api import console, health, jobs, metrics, models, predict
 from serving.api.predictor import Predictor
 from serving.api.problems import Problems
@@ -18,6 +19,8 @@ from serving.board import Board
 from serving.records import RECORD
 from serving.telemetry.recorder import Recorded, Recorder
 from serving.telemetry.sink import Sink, open_sink
+
+LOOPBACK = "127.0.0.1"
 
 
 class Application(NamedTuple):
@@ -32,8 +35,21 @@ class Application(NamedTuple):
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application for any WSGI server."""
-    return build(settings or settings_module.read(os.environ)).flask
+    """The application for any WSGI server; it cannot know at which address, so only `always` makes it ask for keys.
+
+    Raises:
+        WrongUse: keys are asked for, and there is none.
+    """
+    settings = settings or settings_module.read(os.environ)
+    app = build(settings).flask
+    if guard := open_guard(settings, LOOPBACK):
+
+        @app.before_request
+        def check() -> None:
+            caller = guard.check(request.method, request.path, request.headers.get("Authorization", ""))
+            request.environ[RECORD].caller = caller
+
+    return app
 
 
 def build(settings: Settings, shared: Path | None = None, board: Board | None = None) -> Application:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 from flask import Blueprint, Response
 
-PAGE = Path(__file__).parents[1] / "web" / "console.html"
-OPENAPI = Path(__file__).with_name("openapi.json")
+from serving.api.interface import describe
+
+WEB = Path(__file__).parents[1] / "web"
+PAGE, KEY_PAGE = WEB / "console.html", WEB / "key.html"
 
 
 def blueprint() -> Blueprint:
-    """Two files, read once."""
+    """Two documents, made once."""
     routes = Blueprint("console", __name__)
-    page, openapi = PAGE.read_bytes(), OPENAPI.read_bytes()
+    page, openapi = PAGE.read_bytes(), describe()
 
     @routes.get("/")
     def console() -> Response:

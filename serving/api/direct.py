@@ -16,6 +16,8 @@ import orjson
 from flask import Response
 
 from artifacts.errors import PictureTooLarge, TintypeError
+from serving.access.guard import Guard
+from serving.access.keys import Key
 from serving.api import query
 from serving.api.app import Application
 from serving.api.bodies import SECONDS
@@ -56,16 +58,20 @@ class Direct:
 
     seconds = SECONDS  # that a client may take to send a body
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, guard: Guard | None = None) -> None:
         self._app = application
+        self._guard = guard
         self.held = 0  # bytes that are being received, as declared
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large picture")
 
-    def takes(self, method: bytes, url: bytes, headers: "Headers") -> int:
-        """The bytes of the body to receive whole; 0 when the request is not one raw picture for an answer in JSON."""
+    def takes(self, method: bytes, url: bytes, headers: "Headers") -> tuple[int, Key | None]:
+        """The bytes of the body to receive whole, and whose request it is.
+
+        0 when it is not one raw picture for an answer in JSON, or has no key that it needs.
+        """
         path, _, query_string = url.partition(b"?")
         if path != _PATH or method != b"POST" or not query_string.isascii() or b"#" in query_string:
-            return 0
+            return 0, None
         given = dict(headers)
         length = given.get(b"content-length", b"")
         size = int(length) if length.isdigit() and len(length) <= len(str(MOST)) else 0
@@ -75,11 +81,18 @@ class Direct:
             and given.get(b"accept", b"") in _ANY
             and b"expect" not in given
             and b"upgrade" not in given
+            and b"origin" not in given  # of a web page: who may read the answer is said elsewhere
         )
         if not fits:
-            return 0
+            return 0, None
+        key = None
+        if self._guard:
+            try:
+                key = self._guard.identify("POST", PATH, given.get(b"authorization", b"").decode("latin-1"))
+            except TintypeError:
+                return 0, None
         self.held += size
-        return size
+        return size, key
 
     def release(self, size: int) -> None:
         """As many bytes are not being received any more."""
@@ -88,6 +101,8 @@ class Direct:
     def answer(self, url: bytes, headers: "Headers", body: bytes, exchange: "Exchange") -> bool:
         """Answer now or later; False when the model is not one for the loop, or not open yet, or not there at all."""
         record = self._begin(dict(headers))
+        if exchange.key:
+            record.caller = exchange.key.name
         try:
             wanted = query.parse(url.partition(b"?")[2].decode())
             model = self._app.predictor.open_model(wanted, record)
@@ -97,6 +112,8 @@ class Direct:
             return False
         call = Call(model, wanted.top_k, body, record, exchange)
         try:
+            if self._guard:
+                self._guard.count(exchange.key)
             future = self._app.predictor.ask(model, model.loop_lane, body, record)
         except Exception as error:  # noqa: BLE001 - as Flask does for its routes
             self._fail(call, error)

@@ -14,13 +14,15 @@ from flask import Response
 
 from artifacts.errors import TintypeError
 from artifacts.settings import Settings
+from serving.access.guard import Guard
 from serving.api import app
 from serving.api.app import Application
 from serving.api.bodies import Bodies, Gone, Receive
+from serving.api.console import KEY_PAGE
 from serving.api.direct import Direct
 from serving.board import Board
-from serving.errors import BadRequest
-from serving.records import Record
+from serving.errors import BadRequest, KeyRequired
+from serving.records import CALLER, Record
 from serving.telemetry.recorder import REQUEST_ID
 
 THREADS = 64  # requests that Flask works on at a time
@@ -34,9 +36,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class Front:
     """Bodies in whole, then to Flask. `direct` is asked first."""
 
-    def __init__(self, application: Application, settings: Settings) -> None:
+    def __init__(self, application: Application, settings: Settings, guard: Guard | None = None) -> None:
         self._app = application
-        self.direct = Direct(application)
+        self._guard = guard
+        self.direct = Direct(application, guard)
         self.draining = application.state.draining
         self._bodies = Bodies(settings)
         self._flask = WSGIMiddleware(application.flask, workers=THREADS)  # type: ignore[arg-type] # it is one
@@ -45,6 +48,9 @@ class Front:
         """Answer one request."""
         headers = dict(scope["headers"])
         try:
+            if self._guard:
+                given = headers.get(b"authorization", b"")
+                scope[CALLER] = self._guard.check(scope["method"], scope["path"], given.decode("latin-1"))
             self._bodies.check(_length(headers))
             if not scope["query_string"].isascii():
                 raise BadRequest("the query must be percent-encoded; received bytes beyond ASCII")
@@ -52,7 +58,7 @@ class Front:
         except TintypeError as error:
             record = self._begin(scope, headers)
             await self._bodies.discard(receive)
-            await self._refuse(self._app.problems.of(error, record), record, send)
+            await self._refuse(self._answer(error, headers, record), record, send)
         except Gone:
             pass
         else:
@@ -61,9 +67,19 @@ class Front:
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> Record:
         given, parent = headers.get(_REQUEST_ID, b""), headers.get(b"traceparent", b"")
-        return self._app.recorder.begin(
+        record = self._app.recorder.begin(
             scope["method"], scope["path"], given.decode("latin-1"), parent.decode("latin-1")
         )
+        record.caller = scope.get(CALLER, "")
+        return record
+
+    def _answer(self, error: TintypeError, headers: dict[bytes, bytes], record: Record) -> Response:
+        """The problem; for a browser that was led here, which sends no key by itself, the page that asks for one."""
+        problem = self._app.problems.of(error, record)
+        if isinstance(error, KeyRequired) and record.method == "GET" and b"text/html" in headers.get(b"accept", b""):
+            problem.set_data(KEY_PAGE.read_bytes())
+            problem.content_type = "text/html; charset=utf-8"
+        return problem
 
     async def _refuse(self, response: Response, record: Record, send: Send) -> None:
         """An answer before the body was read: what is left of it would be taken for the next request."""
@@ -88,13 +104,13 @@ class Front:
         return sending
 
 
-def create_front(settings: Settings, shared: Path, board: Board) -> Front:
-    """The application of one web process, with its models loaded.
+def create_front(settings: Settings, shared: Path, board: Board, guard: Guard | None = None) -> Front:
+    """The application of one web process, with its models loaded; without a guard, for everyone.
 
     Raises:
         NoRuntime: the settings ask for a runtime or device that is not to be had here.
     """
-    return Front(app.build(settings, shared, board), settings)
+    return Front(app.build(settings, shared, board), settings, guard)
 
 
 def _length(headers: dict[bytes, bytes]) -> int:

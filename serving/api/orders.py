@@ -13,6 +13,7 @@ from flask import Request
 from artifacts import files
 from artifacts.settings import Settings
 from artifacts.store import Reference, check_name
+from serving.access.keys import hidden
 from serving.api.state import Models
 from serving.api.uploads import Upload, uploads
 from serving.errors import BadRequest, WrongMediaType
@@ -146,7 +147,7 @@ def _filler(pictures: list[Upload]) -> Callable[[Path], None]:
 
     def fill(folder: Path) -> None:
         for number, picture in enumerate(pictures):
-            name = _SAFE.sub("_", Path(picture.name or "picture").name)[-_NAME_LENGTH:]
+            name = _SAFE.sub("_", hidden(Path(picture.name or "picture").name))[-_NAME_LENGTH:]
             (folder / f"{number:06d}-{name}").write_bytes(picture.data)
 
     return fill

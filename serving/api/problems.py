@@ -10,7 +10,8 @@ from werkzeug.exceptions import HTTPException
 
 from artifacts.errors import TintypeError
 from artifacts.settings import Settings
-from serving.errors import QueueFull
+from serving.access.keys import hidden
+from serving.errors import InsufficientScope, KeyRequired, QueueFull, RateLimited
 from serving.records import Record
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,8 @@ class Problems:
 
     def of(self, error: TintypeError, record: Record) -> Response:
         """One of our own: its sentence is meant for the client."""
-        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, QueueFull) else None
         sentence = str(error).replace(f"{self._settings.models}/", "")  # where the store lies is no client's business
-        return _problem(record, error.status, error.code, sentence, headers)
+        return _problem(record, error.status, error.code, sentence, _headers(error))
 
     def too_large(self, record: Record) -> Response:
         """A request beyond what the server reads."""
@@ -54,6 +54,14 @@ class Problems:
         return _problem(record, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
 
 
+def _headers(error: TintypeError) -> dict[str, str] | None:
+    if isinstance(error, QueueFull | RateLimited):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, KeyRequired | InsufficientScope):
+        return {"WWW-Authenticate": error.challenge}
+    return None
+
+
 def _problem(record: Record, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
     record.outcome = code
     body: dict[str, Any] = {
@@ -61,6 +69,6 @@ def _problem(record: Record, status: int, code: str, detail: str, headers: dict[
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": hidden(detail),  # a sentence tells what came, and that may be a key in the wrong place
     }
     return Response(json.dumps(body), status, headers, content_type="application/problem+json")

@@ -45,7 +45,7 @@ class Target(NamedTuple):
         return f"{self.scheme}://{self.authority}{self.predict}"
 
 
-def parse(url: str, model: Reference | None, top_k: int | None, headers: list[str]) -> Target:
+def parse(url: str, model: Reference | None, top_k: int | None, headers: list[str], key: str = "") -> Target:
     """Read the address of a server, or of its /predict, and what each request shall carry.
 
     Args:
@@ -53,6 +53,7 @@ def parse(url: str, model: Reference | None, top_k: int | None, headers: list[st
         model: the one to ask, added to the query; None leaves the choice to the server.
         top_k: labels in an answer; None leaves them to the server.
         headers: each as `Name: value`.
+        key: the API key; empty where none is asked for.
 
     Raises:
         WrongUse: the URL or a header makes no sense.
@@ -65,10 +66,12 @@ def parse(url: str, model: Reference | None, top_k: int | None, headers: list[st
     if parts.scheme not in PORTS or not host:
         raise WrongUse(f"the URL must be like http://127.0.0.1:8000 or https://host; received {url!r}")
     if parts.username is not None:
-        raise WrongUse("a URL with a password is seen by everyone; use --header 'Authorization: Basic …'")
+        raise WrongUse(
+            "a URL with a password is seen by everyone; use --key-file, or --header 'Authorization: Basic …'"
+        )
     prefix = quote(parts.path.rstrip("/").removesuffix(PREDICT), safe="/%:@!$&'()*+,;=~")
     query = urlencode([*parse_qsl(parts.query), *_parameters(model, top_k)])
-    named = dict(map(_header, headers))
+    named = {**({"Authorization": f"Bearer {key}"} if key else {}), **dict(map(_header, headers))}
     return Target(parts.scheme, host, port or PORTS[parts.scheme], prefix, f"?{query}" if query else "", named)
 
 
@@ -81,7 +84,7 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     name, value = name.strip(), value.strip()
     if not colon or not _TOKEN.fullmatch(name) or not value.isprintable() or not value.isascii():
-        raise WrongUse(f"a header is like 'Authorization: Bearer secret'; received {text!r}")
+        raise WrongUse(f"a header is like 'Cookie: name=value'; received {len(text)} characters of another form")
     if name.lower() in _OURS:
         raise WrongUse(f"the header {name} is written by the bench itself; leave it out")
     return name, value

@@ -59,13 +59,14 @@ class HomeJobs:
 
 
 class ServerJobs:
-    """The jobs of a server."""
+    """The jobs of a server; `key` is the API key that is sent along."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise WrongUse(f"--url must be that of a `tintype serve`, such as http://127.0.0.1:8000; received {url!r}")
         self._url = url.rstrip("/")
+        self._key = key
 
     def create(self, order: dict[str, Any]) -> Told:
         """Order a job: the body of POST /jobs.
@@ -104,6 +105,8 @@ class ServerJobs:
     def _open(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
         headers = {"Content-Type": "application/json"} if body else {}
         request = urllib.request.Request(f"{self._url}/jobs{path}", body, headers, method=method)  # noqa: S310 - checked
+        if self._key:
+            request.add_unredirected_header("Authorization", f"Bearer {self._key}")  # it is for this server alone
         try:
             response: HTTPResponse = urllib.request.urlopen(request, timeout=SECONDS)  # noqa: S310 - as above
         except urllib.error.HTTPError as error:

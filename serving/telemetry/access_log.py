@@ -19,7 +19,7 @@ _PAUSE = 0.01  # seconds between two tries at the end
 _LINE = (
     '{"time":"%sZ","request_id":%s,"method":%s,"route":%s,"status":%d,"outcome":%s,"model":%s,"version":%d,'
     '"variant":%s,"pictures":%d,"refused":%d,"decode_ms":%.3f,"wait_ms":%.3f,"infer_ms":%.3f,"total_ms":%.3f,'
-    '"batch":%d}\n'
+    '"batch":%d,"caller":%s}\n'
 )
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ def lines(records: Sequence[Record]) -> list[bytes]:
                 1000 * each.infer,
                 1000 * each.total,
                 each.batch,
+                quoted(each.caller),
             )
         ).encode()
         for moment, each in zip(times, records, strict=True)

@@ -7,10 +7,10 @@ from itertools import count
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from serving.records import RECORD, Record
+from serving.records import CALLER, RECORD, Record
 
 REQUEST_ID = "X-Request-Id"  # the header, in both directions
-_GIVEN = re.compile("[A-Za-z0-9._-]{1,64}").fullmatch  # an id that may stand in a log and a header as it is
+_GIVEN = re.compile("(?!tintype_)[A-Za-z0-9._-]{1,64}").fullmatch  # may stand in a log as it is, and is no API key
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
@@ -56,6 +56,7 @@ class Recorded:
             environ.get("HTTP_X_REQUEST_ID", ""),
             environ.get("HTTP_TRACEPARENT", ""),
         )
+        record.caller = environ.get("asgi.scope", {}).get(CALLER, "")
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - PEP 3333
             record.status = int(status[:3])

@@ -6,6 +6,7 @@ from openapi_spec_validator import validate
 
 from artifacts import settings
 from artifacts.errors import TintypeError
+from serving.access.keys import SCOPES
 from serving.api.app import create_app
 from serving.api.negotiation import CSV, JSON
 from serving.errors import NotAcceptable
@@ -30,6 +31,10 @@ CODES = {  # promised to every program that reads them: an entry may be added an
     "Busy": ("busy", 500),
     "BadRequest": ("bad_request", 400),
     "NoPicture": ("no_picture", 400),
+    "KeyRequired": ("key_required", 401),
+    "InvalidKey": ("invalid_key", 401),
+    "InsufficientScope": ("insufficient_scope", 403),
+    "RateLimited": ("rate_limited", 429),
     "NotAcceptable": ("not_acceptable", 406),
     "WrongMediaType": ("wrong_media_type", 415),
     "TooSlow": ("too_slow", 408),
@@ -84,6 +89,17 @@ def test_the_document_names_every_route_and_no_other(app, document):
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     assert operations(document).keys() == routes
+
+
+def test_every_operation_but_health_says_which_key_it_asks_for(document):
+    for (path, _), operation in operations(document).items():
+        if path.startswith("/health/"):
+            assert operation["security"] == []
+        else:
+            ((scope,),) = (each["key"] for each in operation["security"] if each)
+            assert scope in SCOPES
+            assert operation["responses"].keys() >= {"401", "403", "429"}
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
 
 
 def test_every_operation_has_an_id_of_its_own(document):

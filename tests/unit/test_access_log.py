@@ -57,12 +57,12 @@ def dropped(process):
 def test_a_line_tells_all_that_is_known_of_a_request():
     record = Record(
         "a-1", 1763757420.1239, 0.0, "POST", "/predict", "", "/predict", 200, "ok", "digits", 3, "int8", 7, 2,
-        0.0012345, 0.002, 0.003, 16, 0.01,
+        0.0012345, 0.002, 0.003, 16, 0.01, "ci",
     )  # fmt: skip
     assert json.loads(lines([record])[0]) == {
         "time": "2025-11-21T20:37:00.123Z", "request_id": "a-1", "method": "POST", "route": "/predict", "status": 200,
         "outcome": "ok", "model": "digits", "version": 3, "variant": "int8", "pictures": 7, "refused": 2,
-        "decode_ms": 1.234, "wait_ms": 2.0, "infer_ms": 3.0, "total_ms": 10.0, "batch": 16,
+        "decode_ms": 1.234, "wait_ms": 2.0, "infer_ms": 3.0, "total_ms": 10.0, "batch": 16, "caller": "ci",
     }  # fmt: skip
 
 

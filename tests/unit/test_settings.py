@@ -27,7 +27,9 @@ def test_every_setting_can_be_set():
     given = {"HOME": "/srv/t", "DEVICE": "cuda", "API_PROCESSES": "2", "DEADLINE_MS": "3", "MAX_BODY_MB": "4",
              "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7", "REDIS_URL": "redis://:secret@host:6379/1",
              "RUNTIME": "saved_model", "TF_SERVING": "host:8500", "VARIANT": "fp16", "BATCH_DELAY_MS": "8",
-             "ACCESS_LOG": "off", "DRAIN_MS": "9", "FOLDERS": "/srv/a:/srv/b"}  # fmt: skip
+             "ACCESS_LOG": "off", "DRAIN_MS": "9", "FOLDERS": "/srv/a:/srv/b", "KEYS": "/etc/keys.json",
+             "ASK_KEYS": "always", "KEY": "tintype_secret", "RATE_LIMIT": "10", "RATE_BURST": "11",
+             "CORS_ORIGINS": "https://a.example.org,http://localhost:3000"}  # fmt: skip
     assert given.keys() == settings.SETTINGS.keys()
     read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
     for name, text in given.items():
@@ -83,10 +85,13 @@ def test_even_the_strangest_name_is_refused_with_a_sentence(name):
         settings.read({f"TINTYPE_{name}": "1"})
 
 
-@pytest.mark.parametrize("name", settings.LATER)
-def test_what_is_not_served_yet_is_refused(name):
-    with pytest.raises(WrongUse, match=rf"TINTYPE_{name} is not served by this version; unset it"):
-        settings.read({f"TINTYPE_{name}": "x"})
+def test_the_keys_lie_where_they_are_said_to_or_in_the_home():
+    assert settings.read({"TINTYPE_HOME": "/srv/t"}).keys_file == Path("/srv/t/keys.json")
+    assert settings.read({"TINTYPE_HOME": "/srv/t", "TINTYPE_KEYS": "etc/keys"}).keys_file == Path.cwd() / "etc/keys"
+
+
+def test_a_key_is_not_in_what_is_printed_of_the_settings():
+    assert "secret" not in repr(settings.read({"TINTYPE_KEY": "tintype_secret"}))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", " 3", "1e3", "٣", "²", "9" * 5000])
