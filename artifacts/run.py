@@ -85,7 +85,11 @@ class Run:
 
     def data_digest(self) -> str:
         """sha256 over the division of the data: equal when the same files went to the same places."""
-        return str(json.loads(self._text("split.json"))["digest"])
+        return str(self.division()["digest"])
+
+    def division(self) -> dict[str, Any]:
+        """{"train": [{"file", "sha256", "label"}, …], "validation", "test", "digest", …}."""
+        return dict(json.loads(self._text("split.json")))
 
     def _text(self, name: str) -> str:
         try:

@@ -6,10 +6,11 @@ from typing import Any
 from artifacts import bundle as bundles
 from artifacts import run as runs
 from artifacts import speed
+from artifacts.held_out import REQUIREMENT
 from artifacts.manifest import PRECISIONS
 from artifacts.settings import Settings
 from artifacts.store import PRODUCTION, Reference, Store, check_name, parse
-from commands import ALLOW_CODE, Add
+from commands import ALLOW_CODE, REQUIRE, Add
 from commands.home import check_writable
 from printing import print_json, print_note, print_table
 
@@ -30,6 +31,7 @@ def add_to(add: Add) -> None:
     deploy = add("deploy", _deploy, "point an alias at a version, by default the newest into production")
     deploy.add_argument("model", metavar="NAME[@VERSION]")
     deploy.add_argument("--alias", default=PRODUCTION, help=f"default: {PRODUCTION}")
+    deploy.add_argument("--require", default=REQUIREMENT, metavar="EXPRESSION", help=REQUIRE)
     add("rollback", _rollback, "put the previous version back into production").add_argument("model", metavar="NAME")
     add("models", _models, "list the exported versions").add_argument("name", nargs="?", metavar="NAME")
 
@@ -110,9 +112,14 @@ def _precisions(text: str) -> tuple[str, ...]:
 
 def _deploy(arguments: argparse.Namespace, settings: Settings) -> None:
     store, reference = Store(settings.models), parse(arguments.model)
-    from serving.engine.onnx import check_answers
+    from serving.comparison import requirement
+    from serving.comparison.gate import Gate, measure_here
 
-    version = store.deploy(reference, arguments.alias, check_answers)
+    required = requirement.parse(arguments.require)
+    gate = Gate(store, required if arguments.alias == PRODUCTION else requirement.parse("none"), measure_here(settings))
+    version = store.deploy(reference, arguments.alias, gate)
+    if gate.told:
+        print_note(gate.told["verdict"]["sentence"])
     _show_alias(arguments, store, reference.name, version, arguments.alias)
 
 

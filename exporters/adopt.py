@@ -1,5 +1,6 @@
 """The story of an import that cannot become a run: SavedModel or ONNX -> proof -> a published version."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from artifacts import files
 from artifacts.bundle import Bundle
 from artifacts.fitting import fit
 from artifacts.foreign import EvidenceFor, Kind, Wanted
+from artifacts.held_out import HeldOut
 from artifacts.store import Store
 from exporters import from_onnx, from_saved_model
 from exporters.completion import Draft, complete
@@ -69,6 +71,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - what the command line gives
             reference=Reference.of(by_hand, evidence.test or evidence.pictures, foreign.shape, "the original"),
             training=evidence.training.decode(*foreign.shape) if evidence.training else None,
             order=order,
+            held_out=HeldOut.of(evidence.test, json.loads(evidence.split)) if evidence.test else None,
         )
         say("writing SavedModel and ONNX" if kind is Kind.SAVED_MODEL else "writing ONNX")
         written = original.write(foreign, name, draft.reference.pixels, folder)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.bundle import Bundle
+from artifacts.held_out import HeldOut
 from artifacts.pictures import Pictures
 from artifacts.store import Store
-from exporters import encoded, report, triton, variants
+from exporters import comparisons, encoded, report, triton, variants
 from exporters.activation_map import Map
 from exporters.manifest import describe
 from exporters.parity import TOLERANCE, Predict, Reference, Verdict, prove
@@ -23,7 +24,7 @@ class Draft:
     """A version in the making.
 
     `golden`: the pictures that go with it, with the original model's answers; `training`: uint8 (N, height, width,
-    channels), to calibrate int8 by, or None.
+    channels), to calibrate int8 by, or None; `held_out`: by which it is compared with other versions, or None.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Draft:
     reference: Reference
     training: NDArray[np.uint8] | None
     order: Order
+    held_out: HeldOut | None
 
 
 class Written(NamedTuple):
@@ -74,6 +76,8 @@ def complete(  # noqa: PLR0913 - what the two ways to a version differ in
     made = variants.reduce(draft.folder, entry, draft.order, draft.reference, draft.training, say)
     variants.measure(draft.folder, draft.shape, made, say)
     _write_golden(draft, made)
+    if draft.held_out and draft.held_out.pictures.encoded:
+        draft.held_out.save(draft.folder)
     described = describe(
         labels=draft.labels,
         shape=draft.shape,
@@ -88,6 +92,7 @@ def complete(  # noqa: PLR0913 - what the two ways to a version differ in
     page = report.render(draft.name, manifest)
     (draft.folder / "report" / "export.html").write_text(page, encoding="utf-8")
     beside = {"config.pbtxt": triton.config(draft.name, draft.shape, len(draft.labels), entry["best_batch"])}
+    comparisons.begin(store.root / draft.name, draft.name)
     return store.publish(draft.name, draft.folder, manifest, beside)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from artifacts.bundle import Bundle
 from artifacts.errors import BadRun
+from artifacts.held_out import HeldOut
 from artifacts.pictures import Pictures
 from artifacts.run import Run
 from artifacts.store import Store
@@ -55,6 +56,7 @@ def export(  # noqa: PLR0913 - what the command line gives
             reference=Reference.of(model.predict_on_batch, _test_pictures(run, pictures), shape, KERAS),
             training=_training_pixels(run, shape),
             order=order,
+            held_out=_held_out(run),
         )
         say("writing SavedModel")
         write_saved_model(model, shape, folder)
@@ -105,6 +107,13 @@ def _check_as_trained(run: Run, kept: Pictures, answered: Pictures) -> None:
 def _test_pictures(run: Run, held_out: Pictures) -> Pictures:
     """Those of the test part; runs of an older version, and imports without labels, have only the held-out ones."""
     return Pictures.load(run.test_pictures_file) if run.test_pictures_file.exists() else held_out
+
+
+def _held_out(run: Run) -> HeldOut | None:
+    """Those by which the version is compared with others; runs of an older version kept none."""
+    if not run.test_pictures_file.exists():
+        return None
+    return HeldOut.of(Pictures.load(run.test_pictures_file), run.division())
 
 
 def _training_pixels(run: Run, shape: tuple[int, int, int]) -> Any:

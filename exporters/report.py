@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from artifacts.bundle import INPUT, OUTPUT
+from exporters import comparisons
 from exporters.parity import AGREEMENT, FALL
 from exporters.variants import BASE
 
@@ -45,6 +46,7 @@ def render(name: str, manifest: Manifest) -> str:
     environment.filters |= {"share": share, "difference": difference, "told": told, "figure": figure}
     return environment.get_template("export.html").render(
         name=name,
+        comparisons=comparisons.INDEX,
         manifest=manifest,
         input_name=INPUT,
         output_name=OUTPUT,

@@ -14,6 +14,8 @@ TintypeError
 ├── QueueFull            429  too many pictures wait; come back
 ├── UnknownJob           404  no job of this id
 ├── NotFinished          409  a job that has no results yet, or that is at work
+├── Worse                409  a version that is not good enough for production
+├── Incomparable         409  a version that cannot be compared with what is in production
 ├── KeyReused            422  an Idempotency-Key that came with another request before
 ├── NoModel              503  nothing can answer
 ├── NotNow               503  the machine cannot for now: no room, no handles, a folder that is not mounted
@@ -125,6 +127,20 @@ class NotFinished(TintypeError):
     """A job that has no results yet, or that is at work."""
 
     code = "not_finished"
+    status = 409
+
+
+class Worse(TintypeError):
+    """A version that does not meet what is asked of it beside the one in production."""
+
+    code = "worse"
+    status = 409
+
+
+class Incomparable(TintypeError):
+    """A version that cannot be compared with the one in production: nobody has labelled a picture of either."""
+
+    code = "incomparable"
     status = 409
 
 

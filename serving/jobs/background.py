@@ -11,13 +11,12 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 from artifacts import files
 from artifacts import settings as settings_module
 from artifacts.errors import Busy
 from artifacts.settings import Settings
-from serving.children import die_with_parent
+from serving.children import die_with_parent, environment
 from serving.jobs.decoders import NICE, Decoders
 from serving.jobs.local_queue import LocalQueue
 from serving.jobs.pipeline import Hands
@@ -26,7 +25,6 @@ from serving.jobs.store import Jobs
 from serving.jobs.work import Work
 
 LOOK_SECONDS = 0.5  # between two looks whether there is a job
-ROOT = Path(__file__).parents[2]
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +43,8 @@ def keep(settings: Settings) -> None:
 
 
 def _run(settings: Settings) -> None:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, **settings.environ(), "PYTHONPATH": path}
     command = [sys.executable, "-m", __name__, str(os.getpid())]
-    code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+    code = subprocess.run(command, env=environment(settings), stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
     if code:
         log.error("the process of the folder jobs ended with %d; it is started again", code)
 

@@ -42,6 +42,8 @@ CODES = {  # promised to every program that reads them: an entry may be added an
     "QueueFull": ("queue_full", 429),
     "UnknownJob": ("unknown_job", 404),
     "NotFinished": ("not_finished", 409),
+    "Worse": ("worse", 409),
+    "Incomparable": ("incomparable", 409),
     "KeyReused": ("key_reused", 422),
     "NotNow": ("not_now", 503),
     "NoModel": ("no_model", 503),
