@@ -79,13 +79,13 @@ class Settings:
         return self.home / "cache"
 
 
-class Folders(tuple[Path, ...]):
-    """Absolute folders; as text, separated as in PATH."""
+class Folders(tuple[str, ...]):
+    """Absolute folders of this machine, and s3://… and gs://… in the cloud; as text, separated as in PATH."""
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        return os.pathsep.join(map(str, self))
+        return os.pathsep.join(self)
 
 
 class Origins(tuple[str, ...]):
@@ -122,7 +122,15 @@ def _folder(text: str) -> Path:
 
 
 def _folders(text: str) -> Folders:
-    return Folders(_folder(each) for each in text.split(os.pathsep) if each)
+    return Folders(_root(each) for each in re.split(f"{os.pathsep}(?!//)", text) if each)
+
+
+def _root(text: str) -> str:
+    if "://" not in text:
+        return str(_folder(text))
+    if not re.fullmatch("(s3|gs)://[^/]+(/.*)?", text):
+        raise ValueError("folders, s3://bucket/prefix or gs://bucket/prefix")
+    return text.rstrip("/")
 
 
 def _processes(text: str) -> int:
@@ -163,7 +171,9 @@ SETTINGS = {
         "", _redis_url, "unset: one process, no Redis; `redis://…`: the web processes and the workers meet there"
     ),
     "FOLDERS": Setting(
-        "", _folders, "roots that jobs over HTTP may read, separated as in PATH; unset: they may read none"
+        "",
+        _folders,
+        "roots that jobs over HTTP may read, also `s3://…`, `gs://…`, separated as in PATH; unset: they may read none",
     ),
     "DEVICE": Setting(
         AUTO,

@@ -44,7 +44,7 @@ def classify_there(arguments: argparse.Namespace, settings: Settings) -> None:
     from serving.jobs.client import ServerJobs
 
     server = ServerJobs(arguments.url, key_for(arguments, settings))
-    order: dict[str, Any] = {"folder": str(arguments.folder)}
+    order: dict[str, Any] = {"folder": arguments.folder}
     if arguments.model:
         reference = parse(arguments.model)._asdict()
         order |= {"model": reference.pop("name"), **{key: value for key, value in reference.items() if value}}

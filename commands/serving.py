@@ -33,7 +33,7 @@ def add_to(add: Add) -> None:
     predict = add("predict", _predict, "classify a few pictures; no server is needed")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     classify = add("classify", _classify, "classify every file of a folder into a table; no server is needed")
-    classify.add_argument("folder", type=Path, metavar="FOLDER")
+    classify.add_argument("folder", metavar="FOLDER", help="of this machine, or s3://bucket/prefix, gs://bucket/prefix")
     classify.add_argument(
         "--out", type=Path, metavar="DIR", help="where the table goes (default: in jobs/ of TINTYPE_HOME)"
     )
@@ -109,14 +109,16 @@ def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
     store, reference = _wanted(arguments.model, settings)
     version = store.path(reference.name, store.resolve(reference))
     from serving.jobs.classify import classify
+    from serving.jobs.folders import to_folder
 
+    folder = to_folder(arguments.folder)
     with tqdm(desc="classify", unit=" files", dynamic_ncols=True, delay=sys.float_info.epsilon) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total, bar.n = total, done
             bar.set_description("classify" if done < total else "classify, writing the table")
 
-        job = classify(arguments.folder, version, arguments.out, settings, progress)
+        job = classify(folder, version, arguments.out, settings, progress)
     summary = json.loads((job / "summary.json").read_bytes())
     if arguments.json:
         print_json({"job": str(job), **summary})

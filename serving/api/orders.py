@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,9 @@ from serving.access.keys import hidden
 from serving.api.state import Models
 from serving.api.uploads import Upload, uploads
 from serving.errors import BadRequest, WrongMediaType
+from serving.jobs.folders import Folder
 from serving.jobs.manifest import MANIFESTS
+from serving.jobs.roots import find_folder, find_manifest
 from serving.jobs.store import PRIORITIES, PRIORITY, Key, Order
 
 FIELDS = ("folder", "manifest", "model", "version", "alias", "priority")
@@ -46,7 +47,7 @@ def read_order(request: Request, models: Models, settings: Settings) -> Asked:
     if request.mimetype == "multipart/form-data":
         pictures = uploads(request, settings.max_pictures)
         given: dict[str, Any] = _checked(request.form.to_dict())
-        place: tuple[Path | None, str] = None, ""
+        place: tuple[Folder | None, str] = None, ""
         body = json.dumps([sorted(given.items()), [(each.name, files.sha256(each.data)) for each in pictures]])
     else:
         pictures, given = [], _checked(_json(request))
@@ -86,31 +87,24 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _place(given: dict[str, Any], settings: Settings) -> tuple[Path, str]:
-    """The folder of a job, and the name of the manifest in it."""
+def _place(given: dict[str, Any], settings: Settings) -> tuple[Folder, str]:
+    """The folder of a job, and the name of the manifest in it.
+
+    Raises:
+        NotNow: one that may hold it is out of reach.
+    """
     named = [name for name in SOURCES if name in given]
     if len(named) != 1:
         raise BadRequest(f"give a folder or a manifest; received {' and '.join(named) or 'neither'}")
     if not settings.folders:
         raise BadRequest("TINTYPE_FOLDERS is not set on the server, so its folders may not be read; send the pictures")
     (kind,) = named
+    find = {"folder": find_folder, "manifest": find_manifest}[kind]
     for root in settings.folders:
-        path = _inside(root, given[kind])
-        if path and kind == "folder" and path.is_dir():
-            return path, ""
-        if path and kind == "manifest" and path.is_file() and path.suffix in MANIFESTS:
-            return path.parent, path.name
+        if found := find(root, given[kind]):
+            return found
     ending = f" ending in {' or '.join(MANIFESTS)}" if kind == "manifest" else ""
     raise BadRequest(f"there is no {kind}{ending} {given[kind][:200]!r} under the roots that TINTYPE_FOLDERS allows")
-
-
-def _inside(root: Path, text: str) -> Path | None:
-    """Where a path leads, links followed; None when that is outside of the root."""
-    if "\0" in text:
-        return None
-    real = Path(os.path.realpath(root))
-    path = Path(os.path.realpath(real / text))
-    return path if path == real or real in path.parents else None
 
 
 def _name(given: dict[str, Any], models: Models) -> str:

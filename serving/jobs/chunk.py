@@ -11,11 +11,8 @@ inferred again: what could be left out then would depend on how the job was cut,
 import errno
 import hashlib
 import json
-import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,9 +23,9 @@ from artifacts.bundle import Bundle
 from artifacts.errors import BadPicture
 from serving.answers import TOP_K, answers
 from serving.errors import NotNow
-from serving.jobs.inputs import Input
+from serving.jobs.folders import Folder, readers
+from serving.jobs.walk import Input
 
-MAX_FILE_BYTES = 256_000_000
 BUNCH = 64  # pictures that go to a decoder together and are looked through for doubles; a batch, where that is more
 # Troubles of the machine and not of the file: as a reject they would stay in the table for ever.
 OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
@@ -55,7 +52,7 @@ class Classifier(NamedTuple):
     max_pixels: int
     bunch: int = BUNCH
 
-    def reading(self, folder: Path) -> "Reading":
+    def reading(self, folder: Folder) -> "Reading":
         """How the files of a folder become its pixels."""
         return Reading(folder, self.bundle.name, self.bundle.version, self.bundle.shape, self.max_pixels)
 
@@ -63,7 +60,7 @@ class Classifier(NamedTuple):
 class Reading(NamedTuple):
     """What is needed to turn files into pixels, and small: it is handed to other processes."""
 
-    folder: Path
+    folder: Folder
     model: str
     version: int
     shape: tuple[int, int, int]  # height, width, channels
@@ -77,7 +74,7 @@ class Decoded(NamedTuple):
     pixels: NDArray[np.uint8] | None  # (N, height, width, channels), of the rows with a width; None when N is 0
 
 
-def classify_chunk(folder: Path, inputs: list[Input], model: Classifier) -> list[Row]:
+def classify_chunk(folder: Folder, inputs: list[Input], model: Classifier) -> list[Row]:
     """A row for every input, in input order; a file that cannot be classified has its reason in `error`."""
     reading, rows = model.reading(folder), []
     for bunch in bunches(inputs, model):
@@ -105,10 +102,10 @@ def decode(inputs: list[Input], reading: Reading, seen: Seen) -> Decoded:
         NotNow: one cannot be read, for a reason that is not its own.
     """
     rows, pictures = [], []
-    for listed in inputs:
+    for listed, read in zip(inputs, readers(reading.folder, inputs), strict=True):
         row = empty_row(listed, reading)
         rows.append(row)
-        picture = _decode(listed, row, reading, seen)
+        picture = None if listed.problem else _decode(read, row, reading, seen)
         if picture is not None:
             pictures.append(picture)
     return Decoded(rows, np.stack(pictures) if pictures else None)
@@ -151,12 +148,10 @@ def empty_row(listed: Input, reading: Reading) -> Row:
     }  # fmt: skip
 
 
-def _decode(listed: Input, row: Row, reading: Reading, seen: Seen) -> NDArray[np.uint8] | None:
+def _decode(read: Callable[[], bytes], row: Row, reading: Reading, seen: Seen) -> NDArray[np.uint8] | None:
     """Pixels of a file, its size and sha256 noted in its row; None for a double, or when there are none, and why."""
-    if listed.problem:
-        return None
     try:
-        data = read_file(os.path.join(reading.folder, listed.path))  # noqa: PTH118 - a Path for each of millions costs
+        data = read()
         row["sha256"] = hashlib.sha256(data).hexdigest()
         if is_double(row, seen):
             return None
@@ -166,25 +161,8 @@ def _decode(listed: Input, row: Row, reading: Reading, seen: Seen) -> NDArray[np
         return None
     except OSError as error:
         if error.errno in OURS:
-            raise NotNow(f"{listed.path} cannot be read now ({error.strerror})") from error
+            raise NotNow(f"{row['path']} cannot be read now ({error.strerror})") from error
         row["error"] = f"file_unreadable: the file cannot be read ({error.strerror})"
         return None
     row["width"], row["height"] = picture.width, picture.height
     return picture.pixels
-
-
-def read_file(path: str | Path) -> bytes:
-    """A regular file's bytes. O_NONBLOCK: a pipe that took the file's place since the listing must not hold us up.
-
-    Raises:
-        BadPicture: it is no regular file, or too long.
-        OSError: it cannot be read.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a handle, not a path
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise BadPicture("this is not a regular file any more")
-        if found.st_size > MAX_FILE_BYTES:
-            raise BadPicture(f"the file has {found.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
-        return file.readall()

@@ -16,6 +16,7 @@ from artifacts.errors import WrongUse
 from artifacts.settings import Settings
 from serving.engine.variants import plans
 from serving.jobs.chunk import BUNCH, bunch_size
+from serving.jobs.folders import Folder, address, exists
 from serving.jobs.inputs import read_chunk, write_listing
 from serving.jobs.pool import run_chunks
 from serving.jobs.results import write_results
@@ -23,12 +24,12 @@ from serving.jobs.results import write_results
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
 
-def job_id(folder: Path, pinned: dict[str, Any]) -> str:
+def job_id(folder: Folder, pinned: dict[str, Any]) -> str:
     """The same for the same folder, model and limits, so that the same command finds its own job again."""
-    return f"{folder.resolve().name}-{files.sha256(json.dumps(pinned, sort_keys=True).encode())[:8]}"
+    return f"{Path(address(folder)).name}-{files.sha256(json.dumps(pinned, sort_keys=True).encode())[:8]}"
 
 
-def classify(folder: Path, version: Path, job: Path | None, settings: Settings, progress: Progress) -> Path:
+def classify(folder: Folder, version: Path, job: Path | None, settings: Settings, progress: Progress) -> Path:
     """Classify every file of `folder` with the bundle at `version`; return the job's directory with its results.
 
     What an earlier run of the same job has finished is kept. `job` defaults to one under the home folder.
@@ -38,15 +39,16 @@ def classify(folder: Path, version: Path, job: Path | None, settings: Settings, 
         BadBundle: the model cannot be loaded.
         NoRuntime: the settings ask for a runtime or device that is not to be had here.
         Busy: another process works on this job.
+        NotNow: the folder is in the cloud, and out of reach.
     """
     bundle = bundles.verify(version)
     variant, batch = plans(bundle, settings)[0].choice
     identity = bundle.identity(variant)
-    pinned = {"folder": str(folder.resolve()), "model": identity, "max_pixels": settings.max_pixels}
+    pinned = {"folder": address(folder), "model": identity, "max_pixels": settings.max_pixels}
     job = job or settings.jobs / job_id(folder, pinned)
-    if not folder.is_dir():
+    if not exists(folder):
         raise WrongUse(f"{folder} is not a folder; give one that holds pictures")
-    if job.resolve() == folder.resolve():
+    if str(job.resolve()) == address(folder):
         raise WrongUse(f"{job} holds the pictures themselves; choose another --out")
     job.mkdir(parents=True, exist_ok=True)
     with files.locked(job / ".lock", wait=False, busy=f"another process works on {job}; wait until it has finished"):

@@ -15,7 +15,8 @@ import jinja2
 
 from artifacts import pixels
 from artifacts.errors import BadPicture
-from serving.jobs.chunk import Row, read_file
+from serving.jobs.chunk import Row
+from serving.jobs.folders import Folder, read
 
 PICTURES = 480  # shared among the labels: some 2 MB, and as many to decode again
 SMALL_PICTURES = 2_000  # likewise, of those that are shown as they are
@@ -55,7 +56,7 @@ class ContactSheet:
         else:
             heapq.heappushpop(kept, item)
 
-    def render(self, folder: Path, model: dict[str, Any], tally: dict[str, Any]) -> str:
+    def render(self, folder: Folder, model: dict[str, Any], tally: dict[str, Any]) -> str:
         """The page, self-contained; the pictures are read from `folder` again."""
         groups = [
             {"label": label, "count": count, "pictures": self._pictures(folder, label)}
@@ -64,20 +65,20 @@ class ContactSheet:
         template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
         return template.render(folder=folder.name, model=model, tally=tally, groups=groups, rejects=self._rejects)
 
-    def _pictures(self, folder: Path, label: str) -> list[dict[str, Any]]:
+    def _pictures(self, folder: Folder, label: str) -> list[dict[str, Any]]:
         least_certain = sorted(chain(*self._labels[label].values()), reverse=True)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow decodes outside Python's lock
-            sources = pool.map(lambda item: _source(folder / item[2], self._max_pixels), least_certain)
+            sources = pool.map(lambda item: _source(folder, item[2], self._max_pixels), least_certain)
             return [
                 {"path": path, "confidence": -negative, "source": source}
                 for (negative, _, path), source in zip(least_certain, sources, strict=True)
             ]
 
 
-def _source(path: Path, max_pixels: int) -> str | None:
+def _source(folder: Folder, path: str, max_pixels: int) -> str | None:
     """A data URL of a small copy of a picture; None when it is gone meanwhile."""
     try:
-        data = read_file(path)
+        data = read(folder, path)
         if len(data) > AS_IT_IS or not data.startswith(b"\xff\xd8"):
             data = pixels.thumbnail(data, SIDE, max_pixels)
     except (OSError, BadPicture):

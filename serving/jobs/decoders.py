@@ -15,7 +15,7 @@ import numpy as np
 
 from serving.children import die_with_parent
 from serving.jobs.chunk import Bunch, Decoded, Reading, Seen, decode, empty_row, is_double
-from serving.jobs.inputs import Input
+from serving.jobs.walk import Input
 
 NICE = 10  # folder work gives way to people who wait
 TRIES = 3

@@ -22,6 +22,7 @@ from artifacts import files
 from artifacts.errors import TintypeError
 from serving.errors import UnknownJob
 from serving.jobs.chunk import BUNCH
+from serving.jobs.folders import Folder, to_folder
 from serving.jobs.inputs import Listing, read_listed
 from serving.jobs.leases import Leases
 
@@ -59,7 +60,7 @@ class Job:
 
     path: Path
     created: str  # ISO 8601
-    folder: Path
+    folder: Folder
     model: dict[str, Any]  # name, version, sha256
     max_pixels: int
     priority: int
@@ -141,7 +142,7 @@ def read_job(path: Path) -> Job:
     try:
         record = json.loads((path / "job.json").read_bytes())
         fields = {name: record[name] for name in ("created", "model", "max_pixels", "priority", "source", "manifest")}
-        return Job(path, folder=Path(record["folder"]), **fields)
+        return Job(path, folder=to_folder(record["folder"]), **fields)
     except (FileNotFoundError, NotADirectoryError):
         raise UnknownJob(f"there is no job {path.name!r}") from None
     except (ValueError, KeyError, TypeError):

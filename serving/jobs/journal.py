@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.jobs.chunk import Classifier, Row, Seen, bunch_size, decode, empty_row, infer, repeated
-from serving.jobs.inputs import Input
+from serving.jobs.folders import Folder
+from serving.jobs.walk import Input
 
 PATIENCE = 3  # deaths of workers after which a chunk is suspected
 STRIKES = 3  # deaths of workers during one picture after which it is set aside
@@ -31,7 +32,7 @@ class Journal:
             self._recall(json.loads(path.read_bytes()))
 
     def classify(
-        self, folder: Path, inputs: list[Input], model: Classifier, progress: Callable[[int], None]
+        self, folder: Folder, inputs: list[Input], model: Classifier, progress: Callable[[int], None]
     ) -> list[Row]:
         """The rows of `classify_chunk`, but for those that are set aside."""
         reading = model.reading(folder)

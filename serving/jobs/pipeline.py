@@ -5,12 +5,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from serving.jobs.chunk import Bunch, Classifier, Decoded, Row, bunches, infer, repeated
 from serving.jobs.decoders import NICE, Decoders
-from serving.jobs.inputs import Input
+from serving.jobs.folders import Folder
+from serving.jobs.walk import Input
 
 AHEAD = 2  # bunches that are decoded in advance, for each decoder and each thread
 
@@ -24,7 +24,7 @@ class Hands(NamedTuple):
 
 
 def classify_ahead(
-    folder: Path, inputs: list[Input], model: Classifier, hands: Hands, progress: Callable[[int], None]
+    folder: Folder, inputs: list[Input], model: Classifier, hands: Hands, progress: Callable[[int], None]
 ) -> list[Row]:
     """The rows of `classify_chunk`, sooner. `progress` is told how many files are done, and may raise to stop."""
     reading = model.reading(folder)

@@ -20,6 +20,7 @@ from serving.children import die_with_parent
 from serving.engine.variants import open_best
 from serving.errors import NotNow
 from serving.jobs.chunk import Classifier, classify_chunk
+from serving.jobs.folders import Folder, see
 from serving.jobs.inputs import read_chunk
 from serving.jobs.parts import is_whole, write_part
 
@@ -29,7 +30,7 @@ _model: Classifier | TintypeError  # of a process of the pool, opened when it st
 
 
 def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lies
-    job: Path, folder: Path, version: Path, variant: str, chunks: int, settings: Settings
+    job: Path, folder: Folder, version: Path, variant: str, chunks: int, settings: Settings
 ) -> Iterator[int]:
     """Have the part of every chunk on the disk; yields the number of files of each chunk as it is done.
 
@@ -40,7 +41,8 @@ def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lie
     """
     processes = min(len(os.sched_getaffinity(0)), chunks)
     start = (version, replace(settings, variant=variant), os.getpid())
-    context = multiprocessing.get_context("fork")
+    # A fork is quicker, and must not take over the threads that have listed a folder in the cloud.
+    context = multiprocessing.get_context("fork" if isinstance(folder, Path) else "spawn")
     with ProcessPoolExecutor(processes, context, _open_model, start) as pool:
         running: set[Future[int]] = set()
         try:
@@ -69,14 +71,17 @@ def _open_model(version: Path, settings: Settings, parent: int) -> None:
         _model = error
 
 
-def _do_chunk(job: Path, folder: Path, number: int) -> int:
+def _do_chunk(job: Path, folder: Folder, number: int) -> int:
     if isinstance(_model, TintypeError):
         raise _model
     chunk = read_chunk(job / "inputs", number)
     part = job / "parts" / chunk.part
     if not is_whole(part, len(chunk.inputs)):
         try:
-            write_part(part, classify_chunk(folder, chunk.inputs, _model))
+            see(folder)
+            rows = classify_chunk(folder, chunk.inputs, _model)
+            see(folder)  # one that went away meanwhile has no files, and none of them is to blame
+            write_part(part, rows)
         except MemoryError:
             raise TintypeError("there is not enough memory; free some, and the same command goes on") from None
         except NotNow as error:

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from artifacts import files
 from serving.jobs.chunk import Row
 from serving.jobs.contact_sheet import ContactSheet
+from serving.jobs.folders import Folder, address
 from serving.jobs.parts import SCHEMA, read_parts, regroup
 from serving.jobs.tally import Tally
 
@@ -26,7 +27,7 @@ REJECT_COLUMNS = ("path", "code", "reason")
 
 def write_results(  # noqa: PLR0913, PLR0917 - what they are made of
     job: Path,
-    folder: Path,
+    folder: Folder,
     parts: list[Path],
     model: dict[str, Any],
     classes: int,
@@ -51,7 +52,7 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of
         to = _Tables(results_file, rejects_file, lines_file, parquet_file)
         _write_tables(parts, to, (sheet.add, lambda row: tally.add(row, next(truths) if truths else "")))
         sheet_file.write(sheet.render(folder, model, tally.to_json()))
-        summary = {"folder": str(folder.resolve()), "model": model, **tally.to_json()}
+        summary = {"folder": address(folder), "model": model, **tally.to_json()}
         summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         (job / "summary.json").unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from artifacts import files
 from artifacts.errors import TintypeError
 from serving.errors import KeyReused, NotFinished, UnknownJob
 from serving.jobs import leases
+from serving.jobs.folders import Folder, address, copy
 from serving.jobs.job import MARKERS, OVER, Job, Status, read_job
 from serving.jobs.parts import counts
 
@@ -36,7 +37,7 @@ _HOUR = 3600.0  # seconds: nobody takes longer to make a job
 class Order(NamedTuple):
     """What is asked for."""
 
-    folder: Path | None  # None: the job's own, which `fill` puts pictures into
+    folder: Folder | None  # None: the job's own, which `fill` puts pictures into
     model: dict[str, Any]  # name, version, sha256
     max_pixels: int
     priority: int = PRIORITY
@@ -213,12 +214,12 @@ class Jobs:
             (new / UPLOADS).mkdir()
             fill(new / UPLOADS)
         if order.folder and order.manifest:  # a copy, for what is listed must not change while it is
-            shutil.copyfile(order.folder / order.manifest, new / "inputs" / _copy(order.manifest))
+            copy(order.folder, order.manifest, new / "inputs" / _copy(order.manifest))
         record = {
             "id": name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **order._asdict(),
-            "folder": str((order.folder or self.root / name / UPLOADS).resolve()),
+            "folder": address(order.folder or self.root / name / UPLOADS),
             "manifest": order.manifest and _copy(order.manifest),
         }
         files.write_json(new / "job.json", record)

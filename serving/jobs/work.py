@@ -7,7 +7,6 @@ A hint that comes late, doubled or for nothing ends at the first two steps.
 
 import errno
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
@@ -15,8 +14,9 @@ from typing import Protocol
 from artifacts.errors import TintypeError
 from serving.errors import DeadlineExceeded, EngineFailed, NoModel, NoRuntime, NotNow, QueueFull
 from serving.jobs.chunk import Classifier, Row, bunch_size
+from serving.jobs.folders import see, walk
 from serving.jobs.hints import CHUNK, FINISH, LIST, Hint, chunk_lease
-from serving.jobs.inputs import Chunk, Cut, Source, extend_listing, read_chunk, walk
+from serving.jobs.inputs import Chunk, Cut, Source, extend_listing, read_chunk
 from serving.jobs.job import NO_ROOM, OVER, Job, Plan, Status
 from serving.jobs.journal import PATIENCE, Journal
 from serving.jobs.leases import Lease
@@ -71,7 +71,7 @@ class Work:
 
     def _list(self, job: Job, lease: Lease) -> None:
         plan = job.agree(self._models.plan(job))
-        _see_folder(job)
+        see(job.folder)
         cut = Cut(plan.files, plan.bytes, bunch_size(plan.bunch, plan.batch))
         extend_listing(_source(job), job.inputs, cut, lambda files: _go_on(lease, files))
 
@@ -80,9 +80,9 @@ class Work:
         part = job.parts / chunk.part
         if plan is None or is_whole(part, len(chunk.inputs)):
             return
-        _see_folder(job)
+        see(job.folder)
         rows = self._rows(job, chunk, self._models.open(job, plan)._replace(batch=plan.batch, bunch=plan.bunch), lease)
-        _see_folder(job)  # one that was unmounted meanwhile has no files, and none of them is to blame
+        see(job.folder)  # one that was unmounted meanwhile has no files, and none of them is to blame
         write_part(part, rows)
 
     def _rows(self, job: Job, chunk: Chunk, model: Classifier, lease: Lease) -> list[Row]:
@@ -157,11 +157,6 @@ def _source(job: Job) -> Source:
 def _truths(job: Job, chunks: int) -> Iterator[str]:
     for number in range(chunks):
         yield from (each.truth for each in read_chunk(job.inputs, number).inputs)
-
-
-def _see_folder(job: Job) -> None:
-    if not job.folder.is_dir():
-        raise NotNow(f"the folder {job.folder.name!r} is not there on {socket.gethostname()}; mount it there")
 
 
 def _go_on(lease: Lease, files: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.jobs import chunk
+from serving.jobs import folders
 from serving.jobs.chunk import classify_chunk
 from serving.jobs.inputs import Input, write_listing
 from tests.real import read_listing
@@ -196,7 +196,7 @@ def test_a_file_that_may_not_be_read_is_a_row(folder, listed, tone, classifier):
 
 
 def test_a_file_beyond_the_limit_is_not_read(folder, listed, tone, classifier, monkeypatch):
-    monkeypatch.setattr(chunk, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(folders, "MAX_FILE_BYTES", 10)
     (folder / "a").write_bytes(tone(1))
     (row,) = classify_chunk(folder, listed(), classifier)
     assert row["error"].endswith("bytes; at most 10 are read")

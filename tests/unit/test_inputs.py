@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from artifacts.errors import WrongUse
-from serving.jobs import inputs
+from serving.jobs import inputs, spill
 from serving.jobs.inputs import CHUNK, write_listing
 from tests.real import read_listing
 
@@ -117,6 +117,26 @@ def test_size_and_time_of_change_are_noted(folder, listed):
     os.utime(folder / "a", ns=(1, 1_234_567_890_123_456_789))
     (found,) = listed()
     assert (found.size, found.changed) == (1, 1_234_567_890_123_456_789)
+
+
+@pytest.mark.parametrize(("run", "fan_in"), [(1, 2), (2, 2), (3, 100), (9, 2), (10, 2)])
+def test_names_beyond_memory_are_sorted_on_the_disk(folder, listed, tmp_path, monkeypatch, run, fan_in):
+    (tmp_path / "job").mkdir()
+    touch(folder, "b/2", "b/1", "a.jpg", "a/x/deep", "a/z", "b.txt", "10", "9", "c", "d", "e", "f", "g")
+    (folder / "link").symlink_to("/etc/hostname")
+    monkeypatch.setattr(spill, "BLOCK", 5)
+    expected = listed()
+    monkeypatch.setattr(spill, "RUN", run)
+    monkeypatch.setattr(spill, "FAN_IN", fan_in)
+    assert listed() == expected
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["inputs"]
+
+
+def test_a_disk_without_room_for_the_names_is_not_the_folders_fault(folder, listed, monkeypatch):
+    touch(folder, "a", "b")
+    monkeypatch.setattr(spill, "RUN", 1)
+    with pytest.raises(FileNotFoundError):
+        listed(folder.parent / "no" / "room")
 
 
 def test_links_are_read_inside_the_folder_and_refused_outside(folder, listed):

@@ -39,7 +39,10 @@ def test_every_setting_can_be_set():
 
 
 def test_folders_are_separated_as_in_path_and_absolute():
-    assert settings.read({"TINTYPE_FOLDERS": "/a::b"}).folders == (Path("/a"), Path.cwd() / "b")
+    assert settings.read({"TINTYPE_FOLDERS": "/a::b"}).folders == ("/a", str(Path.cwd() / "b"))
+    found = settings.read({"TINTYPE_FOLDERS": "s3://bucket/prefix/:/a:gs://other"})
+    assert found.folders == ("s3://bucket/prefix", "/a", "gs://other")
+    assert settings.read(found.environ()).folders == found.folders
     assert settings.read({}).folders == ()
 
 
@@ -48,6 +51,7 @@ def test_folders_are_separated_as_in_path_and_absolute():
     [
         ("REDIS_URL", "localhost:6379", "must be an address like redis://"),
         ("REDIS_URL", "http://localhost", "must be an address like redis://"),
+        ("FOLDERS", "http://host/a", "must be folders, s3://bucket/prefix or gs://bucket/prefix"),
         ("TF_SERVING", "localhost", "must be host:port, for example localhost:8500"),
         ("BATCH_DELAY_MS", "-1", "must be a whole number from 0 to 10000"),
         ("DRAIN_MS", "1.5", "must be a whole number from 0 to"),
