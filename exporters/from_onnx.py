@@ -15,6 +15,7 @@ from artifacts.bundle import INPUT, OUTPUT
 from artifacts.errors import BadModel
 from artifacts.foreign import DTYPES, SCALINGS, Dims, Foreign, Layout, Wanted, short
 from exporters.completion import Written
+from exporters.padding import zeros_kept
 from exporters.to_onnx import open_onnx
 from exporters.variants import BASE, FILES
 
@@ -140,7 +141,9 @@ def open_original(path: Path, _: Wanted) -> OnnxModel:
         BadModel: it is damaged, or has not one picture in and one answer out.
     """
     try:
-        model, session = onnx.load(path), _session(path)
+        model = onnx.load(path)
+        zeros_kept(model)
+        session = _session(model.SerializeToString())
     except Exception as error:  # as above
         raise BadModel(f"{path} cannot be loaded ({short(error)}); it is damaged, or no ONNX file") from error
     constants = {each.name for each in model.graph.initializer}
@@ -160,10 +163,10 @@ def open_original(path: Path, _: Wanted) -> OnnxModel:
     return OnnxModel(model, session, inputs[0], outputs[0], tuple(dims), dtype, one_by_one=batch == 1)
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(model: Path | bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL_ONLY
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _feed(chain: Chain, foreign: Foreign) -> None:

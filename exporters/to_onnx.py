@@ -13,6 +13,7 @@ from exporters import activation_map
 from exporters.activation_map import Map
 from exporters.frameworks import tf2onnx
 from exporters.graph import OPSET, optimised
+from exporters.padding import zeros_kept
 
 
 def write_onnx(predict: Any, path: Path) -> Map | None:
@@ -23,6 +24,7 @@ def write_onnx(predict: Any, path: Path) -> Map | None:
     model, _ = tf2onnx.convert.from_function(predict, input_signature=predict.input_signature, opset=OPSET)
     _keep_constants(model, predict)
     _name_output(model)
+    zeros_kept(model)
     model = optimised(model)
     found = activation_map.add(model)
     onnx.save(model, path)
