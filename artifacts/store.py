@@ -2,6 +2,8 @@
 
     models/digits/3/              a version: a bundle, never altered once it is there
     models/digits/aliases.json    {"production": 3, "previous": 2}, replaced atomically
+    models/digits/audit.jsonl     who moved an alias, when, from where to where, and why
+    models/digits/served.json     the versions that have answered well, the last one first
     models/digits/config.pbtxt    for Triton
     models/digits/.versions       the last number given out; a number is never given twice, not after a deletion either
     models/digits/.tmp-…/         a version in the making: no server takes a name that is not a number
@@ -10,7 +12,6 @@
 A maker holds a kernel lock on its `.tmp-…` directory, so the next publish can tell one that died and clear it away.
 """
 
-import json
 import re
 import secrets
 import shutil
@@ -19,15 +20,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from artifacts import bundle, files, tf_serving
+from artifacts import aliases as aliases_of
+from artifacts import audit, bundle, files, tf_serving
+from artifacts.aliases import LOCK, PREVIOUS, PRODUCTION
+from artifacts.audit import Change, Note
 from artifacts.errors import BadBundle, Busy, ModelRequired, UnknownModel, WrongUse
 
-PRODUCTION = "production"
-PREVIOUS = "previous"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
-_TEMPORARY = ".tmp-"
-
+TEMPORARY = ".tmp-"
 
 Check = Callable[[bundle.Bundle], object]
 
@@ -66,6 +67,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def point(aliases: dict[str, int], alias: str, version: int) -> None:
+    """Have an alias name a version; what was in production becomes the previous one."""
+    if alias == PRODUCTION and aliases.get(PRODUCTION, version) != version:
+        aliases[PREVIOUS] = aliases[PRODUCTION]
+    aliases[alias] = version
+
+
 class Store:
     """All models under one folder."""
 
@@ -88,18 +96,7 @@ class Store:
         Raises:
             BadBundle: the file is damaged or cannot be read.
         """
-        path = self.root / name / "aliases.json"
-        try:
-            aliases = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise BadBundle(f"{path} cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError):
-            aliases = None
-        if not isinstance(aliases, dict) or not all(type(version) is int for version in aliases.values()):
-            raise BadBundle(f"{path} is damaged; remove it and deploy {name} again")
-        return aliases
+        return aliases_of.read(self.root / name)
 
     def _all_aliases(self) -> dict[str, dict[str, int]]:
         """{model: its aliases}, but for the models whose aliases are damaged."""
@@ -184,9 +181,9 @@ class Store:
         """A new folder to build a version in, on the store's file system; gone afterwards unless it was published."""
         home = self.root / check_name(name)
         home.mkdir(parents=True, exist_ok=True)
-        with files.locked(home / ".lock"):
+        with files.locked(home / LOCK):
             self._clear_dead(home)
-            folder = home / f"{_TEMPORARY}{secrets.token_hex(8)}"
+            folder = home / f"{TEMPORARY}{secrets.token_hex(8)}"
             folder.mkdir()
             lock = files.locked(folder)
             lock.__enter__()
@@ -204,7 +201,7 @@ class Store:
         """
         home = self.root / name
         tf_serving.write(self.root, self._served)  # missing, or old since one was killed who had moved an alias
-        with files.locked(home / ".lock"):
+        with files.locked(home / LOCK):
             version = self._next_version(home)
             bundle.seal(folder, {"name": name, "version": version, **manifest})
             bundle.read(folder)  # what could not be opened is not published
@@ -215,14 +212,31 @@ class Store:
             files.fsync(home)
         return bundle.read(home / str(version))
 
-    def deploy(self, reference: Reference, alias: str = PRODUCTION, check: Check | None = None) -> int:
+    def deploy(
+        self, reference: Reference, alias: str = PRODUCTION, check: Check | None = None, note: Note | None = None
+    ) -> int:
         """Point an alias at a version (the newest when the reference names none) after verifying every byte of it.
 
-        `check` is given the bundle and raises when it will not answer as it should.
+        `check` is given the bundle and raises when it will not answer as it should. `note` says who does it, and why;
+        without one, the person who runs this process does.
 
         Raises:
             UnknownModel: there is no such version.
             BadBundle: it is damaged; the alias stays where it was.
+        """
+        version = self.verified(reference, alias, check)
+        action = "deploy" if alias == PRODUCTION else "alias"
+        with self.changing(reference.name, Change(action, alias, note or audit.here())) as aliases:
+            if version not in self.versions(reference.name):
+                raise UnknownModel(f"{reference.name}@{version} was removed meanwhile; its alias stays where it was")
+            point(aliases, alias, version)
+        return version
+
+    def verified(self, reference: Reference, alias: str, check: Check | None = None) -> int:
+        """The version that `deploy` would point an alias at, once it has passed.
+
+        Raises:
+            WrongUse, UnknownModel, BadBundle: as `deploy`.
         """
         if check_name(alias).isdigit():
             raise WrongUse(f"an alias must not read as a version; received {alias!r}")
@@ -232,13 +246,9 @@ class Store:
         opened = bundle.verify(self.path(reference.name, version))
         if check:
             check(opened)
-        with self._changed_aliases(reference.name) as aliases:
-            if alias == PRODUCTION and aliases.get(PRODUCTION, version) != version:
-                aliases[PREVIOUS] = aliases[PRODUCTION]
-            aliases[alias] = version
         return version
 
-    def rollback(self, name: str) -> int:
+    def rollback(self, name: str, note: Note | None = None) -> int:
         """Put the previous version back into production; the one that was there becomes the previous one.
 
         Raises:
@@ -247,7 +257,7 @@ class Store:
         """
         if PRODUCTION not in self.aliases(check_name(name)):
             self.resolve(Reference(name))  # says what is missing; a version that was deleted can be rolled back from
-        with self._changed_aliases(name) as aliases:
+        with self.changing(name, Change("rollback", PRODUCTION, note or audit.here())) as aliases:
             if PREVIOUS not in aliases:
                 versions = ", ".join(map(str, self.versions(name)))
                 raise UnknownModel(f"{name} has no previous version to go back to; its versions: {versions}")
@@ -256,13 +266,10 @@ class Store:
             return aliases[PRODUCTION]
 
     @contextmanager
-    def _changed_aliases(self, name: str) -> Iterator[dict[str, int]]:
-        """The aliases to change, under the model's lock; written unless the body raises."""
-        home = self.root / name
-        with files.locked(home / ".lock"):
-            aliases = self.aliases(name)
+    def changing(self, name: str, change: Change) -> Iterator[dict[str, int]]:
+        """The aliases to change, under the model's lock; written, and noted in the audit, unless the body raises."""
+        with aliases_of.changing(self.root / name, change) as aliases:
             yield aliases
-            files.write_json(home / "aliases.json", aliases)
         tf_serving.write(self.root, self._served)
 
     def _served(self) -> Iterator[tf_serving.Model]:
@@ -286,7 +293,7 @@ class Store:
 
     def _clear_dead(self, home: Path) -> None:
         """Remove what makers that died have left."""
-        for folder in home.glob(f"{_TEMPORARY}*"):
+        for folder in home.glob(f"{TEMPORARY}*"):
             try:
                 with files.locked(folder, wait=False):
                     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""export, deploy, rollback, models."""
+"""export, profile, models."""
 
 import argparse
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from artifacts import bundle as bundles
 from artifacts import run as runs
 from artifacts import speed
-from artifacts.held_out import REQUIREMENT
+from artifacts.aliases import PRODUCTION
 from artifacts.manifest import PRECISIONS
 from artifacts.settings import Settings
-from artifacts.store import PRODUCTION, Reference, Store, check_name, parse
-from commands import ALLOW_CODE, REQUIRE, Add
+from artifacts.store import Reference, Store, check_name, parse
+from commands import ALLOW_CODE, Add
 from commands.home import check_writable
 from printing import print_json, print_note, print_table
 
@@ -28,11 +28,6 @@ def add_to(add: Add) -> None:
     export.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
     profile = add("profile", _profile, "measure anew on this machine how fast every variant of a version runs")
     profile.add_argument("model", metavar="NAME[@VERSION]", help="default: the version in production")
-    deploy = add("deploy", _deploy, "point an alias at a version, by default the newest into production")
-    deploy.add_argument("model", metavar="NAME[@VERSION]")
-    deploy.add_argument("--alias", default=PRODUCTION, help=f"default: {PRODUCTION}")
-    deploy.add_argument("--require", default=REQUIREMENT, metavar="EXPRESSION", help=REQUIRE)
-    add("rollback", _rollback, "put the previous version back into production").add_argument("model", metavar="NAME")
     add("models", _models, "list the exported versions").add_argument("name", nargs="?", metavar="NAME")
 
 
@@ -108,32 +103,6 @@ def _precisions(text: str) -> tuple[str, ...]:
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"must be some of {','.join(PRECISIONS)}; received {text!r}")
     return names
-
-
-def _deploy(arguments: argparse.Namespace, settings: Settings) -> None:
-    store, reference = Store(settings.models), parse(arguments.model)
-    from serving.comparison import requirement
-    from serving.comparison.gate import Gate, measure_here
-
-    required = requirement.parse(arguments.require)
-    gate = Gate(store, required if arguments.alias == PRODUCTION else requirement.parse("none"), measure_here(settings))
-    version = store.deploy(reference, arguments.alias, gate)
-    if gate.told:
-        print_note(gate.told["verdict"]["sentence"])
-    _show_alias(arguments, store, reference.name, version, arguments.alias)
-
-
-def _rollback(arguments: argparse.Namespace, settings: Settings) -> None:
-    store = Store(settings.models)
-    _show_alias(arguments, store, arguments.model, store.rollback(arguments.model), PRODUCTION)
-
-
-def _show_alias(arguments: argparse.Namespace, store: Store, name: str, version: int, alias: str) -> None:
-    if arguments.json:
-        print_json({"name": name, "aliases": store.aliases(name)})
-    else:
-        print(f"{name}@{version} is {'in production' if alias == PRODUCTION else alias}")
-        print(store.path(name, version))
 
 
 def _models(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import socket
-import threading
 import warnings
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
@@ -37,8 +36,6 @@ from serving.telemetry.exposition import SHARED, State, exposition
 from serving.telemetry.outlets import outlet
 from serving.telemetry.stats import EngineStats
 
-LOOK_SECONDS = 1.0  # between two looks at the aliases, so that a deployed version is loaded before it is asked for
-
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +47,6 @@ class Host:
         self.stats = EngineStats()
         self.models = HostedModels(settings)
         self._settings = settings
-        self._closed = threading.Event()
         self._client = link.connect(settings.redis_url)
         self._puller: Puller | None = None
         self._engine: Engine | None = None
@@ -67,8 +63,8 @@ class Host:
         """
         variants.check(self._settings)
         found = self.models.live.ready()
+        self.models.live.start()
         log.info("%s holds %s", self.name, ", ".join(model.ready.name for model in found) or "no model yet")
-        threading.Thread(target=self._watch, name="aliases", daemon=True).start()
 
     def open(self) -> None:
         """Take online requests."""
@@ -80,24 +76,18 @@ class Host:
 
     def close(self) -> None:
         """Finish what was taken, then sign off."""
-        self._closed.set()
+        self.models.live.close()
         if self._engine and self._puller:
             self._engine.close()
             self._puller.leave()
         if self._log:
             self._log.close()
 
-    def _watch(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
-            try:
-                self.models.live.ready()
-            except OSError as error:
-                log.warning("the store cannot be read: %s", error)
-
     def _status(self) -> str:
         models = self.models.identities()
         metrics = exposition(None, self.stats, State(models, None, SHARED, workers=1))
-        return json.dumps({"models": models, "pid": os.getpid(), "metrics": metrics})
+        refused = self.models.live.reasons()
+        return json.dumps({"models": models, "refused": refused, "pid": os.getpid(), "metrics": metrics})
 
 
 def work(settings: Settings, queues: list[str], name: str) -> int:

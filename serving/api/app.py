@@ -11,7 +11,7 @@ from artifacts import settings as settings_module
 from artifacts.errors import TintypeError
 from artifacts.settings import MEGABYTE, Settings
 from serving.access.guard import open_guard
-from serving.api import console, health, jobs, metrics, models, predict
+from serving.api import console, deploys, health, jobs, metrics, models, predict
 from serving.api.predictor import Predictor
 from serving.api.problems import Problems
 from serving.api.state import State
@@ -65,9 +65,11 @@ def build(settings: Settings, shared: Path | None = None, board: Board | None = 
     app.config["MAX_FORM_PARTS"] = settings.max_pictures + 1  # one more, so that our own sentence says it
     state = State(settings, board)
     state.models.ready()
+    state.models.start()
     predictor, problems = Predictor(state.models, settings), Problems(settings)
     app.register_blueprint(predict.blueprint(predictor, settings))
-    app.register_blueprint(models.blueprint(state.models.store))
+    app.register_blueprint(models.blueprint(state.models))
+    app.register_blueprint(deploys.blueprint(state.models.store, settings))
     app.register_blueprint(jobs.blueprint(state, settings))
     app.register_blueprint(health.blueprint(state))
     app.register_blueprint(console.blueprint())

@@ -22,9 +22,11 @@ def blueprint(state: State) -> Blueprint:
             raise Draining("this server was told to stop; it answers what it has and takes nothing new")
         models = state.models.ready()
         if not models:
-            raise NoModel("no model can answer; run: tintype deploy NAME (see `tintype models`)")
+            why = "".join(f"; {each['name']}: {each['reason']}" for each in state.models.refused())
+            raise NoModel(f"no model can answer; run: tintype deploy NAME (see `tintype models`){why}")
         if state.mailbox:
             state.mailbox.check()
-        return {"status": "ready", "models": [model.bundle.identity(model.variant) for model in models]}
+        identities = [model.bundle.identity(model.variant) for model in models]
+        return {"status": "ready", "models": identities, "refused": state.models.refused()}
 
     return routes

@@ -57,7 +57,11 @@ class Predictor:
         Raises:
             UnknownModel, ModelRequired
         """
-        model = self._models.find(Reference(query.model or self._models.only(), query.version, query.alias))
+        name = query.model or self._models.only()
+        if query.version or query.alias:
+            model = self._models.find(Reference(name, query.version, query.alias))
+        else:
+            model = self._models.serving(name)
         if model:
             record.model, record.version = model.bundle.name, model.bundle.version
         return model

@@ -1,6 +1,5 @@
 """What the routes share: the models that answer, whichever way their requests travel."""
 
-import json
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -55,6 +54,13 @@ class Model(Protocol):
     def variant(self) -> str:
         """The one that answers."""
 
+    def held(self) -> bool:
+        """Whether whoever answers for it has it loaded.
+
+        Raises:
+            BadBundle: they cannot load it.
+        """
+
     def close(self) -> None:
         """Answer what waits, then free the model."""
 
@@ -87,8 +93,8 @@ class State:
 
     def workers(self) -> dict[str, Snapshot]:
         """What the workers say of themselves to Prometheus, by name."""
-        texts = self.mailbox.texts if self.mailbox else {}
-        return {name: Snapshot(json.loads(text)["metrics"], worker=name) for name, text in texts.items()}
+        said = self.mailbox.said if self.mailbox else {}
+        return {name: Snapshot(each["metrics"], worker=name) for name, each in said.items() if "metrics" in each}
 
     def _here(self, settings: Settings, board: Board) -> Callable[[Bundle], Model]:
         from serving.engine import variants

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from artifacts import bundle as bundles
 from artifacts import files
+from artifacts.aliases import PRODUCTION
 from artifacts.bundle import Bundle
 from artifacts.errors import BadBundle
 from artifacts.settings import Settings
-from artifacts.store import PRODUCTION, Store
+from artifacts.store import Store
 from serving.comparison import page
 from serving.comparison.comparison import Comparison, compare, place, read, scores
 from serving.comparison.requirement import Finding, Requirement

@@ -24,6 +24,10 @@ class HostedModel:
         self.bundle = bundle
         self.ready = load(bundle, settings)
 
+    def held(self) -> bool:
+        """It is loaded here."""
+        return True
+
     def close(self) -> None:
         """Nothing waits here: the requests lie in Redis."""
 

@@ -55,6 +55,10 @@ class LocalModel:
         self.lane = MemoryLane(runner.run, best, depth, crew, delay)
         self.loop_lane = LoopLane(runner.run, best, depth, board, delay) if crew.callers else None
 
+    def held(self) -> bool:
+        """It is loaded here."""
+        return True
+
     def close(self) -> None:
         """Answer what waits, then free the model."""
         if self.loop_lane:

@@ -1,8 +1,7 @@
 """A model in the workers, as a web process sees it: what the manifest says, and the lane to whoever can answer."""
 
-import json
-
 from artifacts.bundle import Bundle
+from artifacts.errors import BadBundle
 from serving.lanes.redis.loop import LoopRedisLane
 from serving.lanes.redis.mailbox import Mailbox, RedisLane
 
@@ -26,11 +25,26 @@ class RemoteModel:
     @property
     def variant(self) -> str:
         """The one that the workers have loaded; empty while none of them has."""
-        for text in self._mailbox.texts.values():
-            for each in json.loads(text)["models"]:
+        for worker in self._mailbox.said.values():
+            for each in worker.get("models", ()):
                 if each["sha256"] == self.bundle.sha256:
                     return str(each["variant"])
         return ""
+
+    def held(self) -> bool:
+        """Whether every worker that is alive has loaded it, and there is one.
+
+        Raises:
+            BadBundle: one of them cannot.
+        """
+        workers = self._mailbox.said
+        name = f"{self.bundle.name}@{self.bundle.version}"
+        for each in workers.values():
+            if reason := each.get("refused", {}).get(name):
+                raise BadBundle(reason)
+        return bool(workers) and all(
+            any(model["sha256"] == self.bundle.sha256 for model in each.get("models", ())) for each in workers.values()
+        )
 
     def close(self) -> None:
         """Nothing waits here: the requests lie in Redis."""

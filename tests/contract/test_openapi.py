@@ -127,6 +127,8 @@ def test_every_error_of_an_empty_store_is_a_problem_that_the_document_describes(
         ("/models/none", "GET", "/models/{name}"),
         ("/models/NONE", "GET", "/models/{name}"),
         ("/models/a%00", "GET", "/models/{name}"),
+        ("/models/none/aliases/production", "PUT", "/models/{name}/aliases/{alias}"),
+        ("/models/none/rollback", "POST", "/models/{name}/rollback"),
         ("/health/ready", "GET", "/health/ready"),
     ):
         answer = client.open(path, method=method, data=b"x", content_type="image/png")

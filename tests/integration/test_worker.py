@@ -216,7 +216,7 @@ def test_a_version_that_is_deployed_while_it_serves_is_taken_up(deploy, other, p
     store = Store(other.path / "models")
     publish_again(store)
     store.deploy(parse("digits@2"))
-    assert server.client.predict(pictures.encoded[0])[1]["model"]["version"] == 2
+    until(lambda: server.client.predict(pictures.encoded[0])[1]["model"]["version"] == 2, 60, "it is not taken up")
     until(lambda: {line["model"] for line in worker.lines()} == {"digits@1", "digits@2"}, 10, "it is not in the log")
     assert server.client.predict(pictures.encoded[0], "?version=1")[1]["model"]["version"] == 1
 
@@ -253,8 +253,8 @@ def test_a_worker_that_cannot_open_the_version_says_so(deploy, home, other, pict
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
     deployment = deploy(other)
     deployment.worker()
-    server = deploy(home).server()
-    deployment.until_ready(server)
+    server = deploy(home, TINTYPE_API_PROCESSES="1").server()
+    until(lambda: "altered" in server.client.get("/health/ready")[1].get("detail", ""), 60, "it is not said")
     status, problem = server.client.predict(pictures.encoded[0])
     assert (status, problem["code"]) == (503, "bad_bundle")
     assert "model.onnx was altered" in problem["detail"]

@@ -5,6 +5,7 @@ A third looks who is alive.
 """
 
 import itertools
+import json
 import logging
 import os
 import threading
@@ -54,7 +55,7 @@ class Mailbox:
         self.depth = depth
         self.workers = 0
         self.waiting = 0
-        self.texts: dict[str, str] = {}
+        self.said: dict[str, dict[str, Any]] = {}  # what the workers say of themselves, by name
         self._client = client
         self._id = os.urandom(8).hex()
         self._numbers = itertools.count()
@@ -177,14 +178,23 @@ class Mailbox:
     def _look(self) -> None:
         """See who is alive and how much waits."""
         try:
-            self.texts = link.alive(self._client)
+            self.said = {name: _parsed(text) for name, text in link.alive(self._client).items()}
             self.waiting = int(self._client.get(link.WAITING) or 0)
         except redis.RedisError:
-            self.texts = {}
+            self.said = {}
             self._answers = False
         else:
             self._answers = True
-        self.workers = len(self.texts)
+        self.workers = len(self.said)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """What a worker says; nothing when it is of another version, and speaks otherwise."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 class RedisLane:
