@@ -34,6 +34,7 @@ from PIL import (  # noqa: F401
 from artifacts.errors import BadPicture, NotAnImage, PictureTooLarge, UnreadablePicture, UnsupportedFormat
 
 MAX_PIXELS = 40_000_000  # 40 megapixels: 120 MB as RGB
+THUMBNAIL_QUALITY = 70
 MAX_SCANS = 100  # a small progressive JPEG of 1,000 scans takes minutes; libjpeg-turbo advises a limit
 
 PREPROCESSING = {
@@ -80,10 +81,15 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8]
     width: int
     height: int
+    thumbnail: bytes | None = None  # a JPEG for a person to look at, in the picture's own proportions, if asked for
 
 
-def decode(data: bytes, height: int, width: int, channels: int, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode(  # noqa: PLR0913, PLR0917 - a shape has three
+    data: bytes, height: int, width: int, channels: int, max_pixels: int = MAX_PIXELS, thumbnail: int = 0
+) -> Picture:
     """Decode JPEG, PNG or WebP bytes to uint8 pixels of shape (height, width, channels); `channels` is 1 or 3.
+
+    `thumbnail`: the side of a small copy that is made besides of any picture with more pixels than (2 × side)², or 0.
 
     Raises:
         NotAnImage, UnsupportedFormat, UnreadablePicture, PictureTooLarge: all of them `BadPicture`.
@@ -94,9 +100,15 @@ def decode(data: bytes, height: int, width: int, channels: int, max_pixels: int 
         with _few_large(image):
             image, shown = _upright(image, stored)
             image = _flat(image, mode)
+            small = _small_copy(image, thumbnail) if thumbnail and is_large(*shown, thumbnail) else None
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return Picture(np.asarray(image).reshape(height, width, channels), *shown)
+    return Picture(np.asarray(image).reshape(height, width, channels), *shown, small)
+
+
+def is_large(width: int, height: int, side: int) -> bool:
+    """Whether a picture is so large that a thumbnail of this side is made of it."""
+    return width * height > (2 * side) ** 2
 
 
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -119,14 +131,10 @@ def thumbnail(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         BadPicture: as `decode`.
     """
-    out = io.BytesIO()
     with _damage_as_unreadable():
         image, stored = _open(data, "RGB", side, max_pixels)
         with _few_large(image):
-            image = _flat(_upright(image, stored)[0], "RGB")
-            image.thumbnail((side, side), Image.Resampling.BILINEAR)
-    image.save(out, "JPEG", quality=80)
-    return out.getvalue()
+            return _small_copy(_flat(_upright(image, stored)[0], "RGB"), side)
 
 
 @contextmanager
@@ -154,6 +162,13 @@ def _open(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Ima
 def _few_large(image: Image.Image) -> AbstractContextManager[object]:
     """Decode large pictures a few at a time: one of 40 megapixels with alpha takes 600 MB while it is flattened."""
     return _LARGE_AT_ONCE if image.size[0] * image.size[1] > LARGE_PIXELS else nullcontext()
+
+
+def _small_copy(image: Image.Image, side: int) -> bytes:
+    out, small = io.BytesIO(), image.copy()
+    small.thumbnail((side, side), Image.Resampling.BILINEAR)
+    small.save(out, "JPEG", quality=THUMBNAIL_QUALITY)
+    return out.getvalue()
 
 
 def _upright(image: Image.Image, stored: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:

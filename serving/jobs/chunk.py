@@ -30,10 +30,10 @@ BUNCH = 64  # pictures that go to a decoder together and are looked through for 
 # Troubles of the machine and not of the file: as a reject they would stay in the table for ever.
 OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
-Row = dict[str, Any]  # path, label, confidence, top, width, height, sha256, model, version, error
+Row = dict[str, Any]  # path, label, confidence, top, width, height, sha256, model, version, error, thumbnail
 Bunch = list[list[Input]]  # whole batches
 Seen = dict[str, Row]  # the first row of each sha256 in a bunch
-_SAME = ("label", "confidence", "top", "width", "height")  # what a double has from the first one
+_SAME = ("label", "confidence", "top", "width", "height", "thumbnail")  # what a double has from the first one
 
 
 class Model(Protocol):
@@ -51,10 +51,11 @@ class Classifier(NamedTuple):
     batch: int
     max_pixels: int
     bunch: int = BUNCH
+    thumbnail: int = 0  # side of a small copy of each large picture that is kept, or 0
 
     def reading(self, folder: Folder) -> "Reading":
         """How the files of a folder become its pixels."""
-        return Reading(folder, self.bundle.name, self.bundle.version, self.bundle.shape, self.max_pixels)
+        return Reading.of(self.bundle, folder, self.max_pixels)._replace(thumbnail=self.thumbnail)
 
 
 class Reading(NamedTuple):
@@ -65,6 +66,20 @@ class Reading(NamedTuple):
     version: int
     shape: tuple[int, int, int]  # height, width, channels
     max_pixels: int
+    thumbnail: int = 0  # as of a classifier
+
+    @classmethod
+    def of(cls, bundle: Bundle, folder: Folder, max_pixels: int) -> "Reading":
+        """As a bundle wants them."""
+        return cls(folder, bundle.name, bundle.version, bundle.shape, max_pixels)
+
+    def decode(self, data: bytes) -> pixels.Picture:
+        """The pixels of a file.
+
+        Raises:
+            BadPicture: it has none.
+        """
+        return pixels.decode(data, *self.shape, self.max_pixels, self.thumbnail)
 
 
 class Decoded(NamedTuple):
@@ -145,6 +160,7 @@ def empty_row(listed: Input, reading: Reading) -> Row:
     return {
         "path": shown, "label": None, "confidence": None, "top": None, "width": None, "height": None, "sha256": None,
         "model": reading.model, "version": reading.version, "error": listed.problem or None,
+        "thumbnail": None,
     }  # fmt: skip
 
 
@@ -155,7 +171,7 @@ def _decode(read: Callable[[], bytes], row: Row, reading: Reading, seen: Seen) -
         row["sha256"] = hashlib.sha256(data).hexdigest()
         if is_double(row, seen):
             return None
-        picture = pixels.decode(data, *reading.shape, reading.max_pixels)
+        picture = reading.decode(data)
     except BadPicture as error:
         row["error"] = f"{error.code}: {error}"
         return None
@@ -164,5 +180,5 @@ def _decode(read: Callable[[], bytes], row: Row, reading: Reading, seen: Seen) -
             raise NotNow(f"{row['path']} cannot be read now ({error.strerror})") from error
         row["error"] = f"file_unreadable: the file cannot be read ({error.strerror})"
         return None
-    row["width"], row["height"] = picture.width, picture.height
+    row["width"], row["height"], row["thumbnail"] = picture.width, picture.height, picture.thumbnail
     return picture.pixels

@@ -15,7 +15,7 @@ from artifacts import files
 from artifacts.errors import WrongUse
 from artifacts.settings import Settings
 from serving.engine.variants import plans
-from serving.jobs.chunk import BUNCH, bunch_size
+from serving.jobs.chunk import BUNCH, Reading, bunch_size
 from serving.jobs.folders import Folder, address, exists
 from serving.jobs.inputs import read_chunk, write_listing
 from serving.jobs.pool import run_chunks
@@ -56,12 +56,12 @@ def classify(folder: Folder, version: Path, job: Path | None, settings: Settings
         (job / "parts").mkdir(exist_ok=True)
         listing, done = write_listing(folder, job / "inputs", job, bunch_size(BUNCH, batch)), 0
         progress(done, listing.files)
-        for finished in run_chunks(job, folder, version, variant, listing.chunks, settings):
+        for finished in run_chunks(job, folder, version, variant, listing, settings):
             done += finished
             progress(done, listing.files)
         parts = [job / "parts" / read_chunk(job / "inputs", number).part for number in range(listing.chunks)]
         _sweep(job, parts)
-        write_results(job, folder, parts, identity, len(bundle.labels))
+        write_results(job, Reading.of(bundle, folder, settings.max_pixels), parts, identity)
     return job
 
 

@@ -1,86 +1,99 @@
 """A page to look at: the pictures by label, the least certain first, and what was refused.
 
-It shows a bounded number of pictures of a job of any size; the table has them all.
+It shows a bounded number of pictures of a job of any size, the least certain of each label; the table has them all. The
+page draws what is in view alone, so it is as quick with all of them as with a few.
 """
 
-import base64
-import heapq
-import os
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 
-from artifacts import pixels
-from artifacts.errors import BadPicture
-from serving.jobs.chunk import Row
-from serving.jobs.folders import Folder, read
+from serving.jobs.chunk import Reading, Row
+from serving.jobs.parts import read_thumbnails
+from serving.jobs.thumbnails import Thumbnails, Wanted, is_shown_small
 
-PICTURES = 480  # shared among the labels: some 2 MB, and as many to decode again
-SMALL_PICTURES = 2_000  # likewise, of those that are shown as they are
-SMALL_PIXELS = 128 * 128
-LEAST = 4  # of each label, however many there are
-SIDE = 96  # pixels
-AS_IT_IS = 4_000  # bytes: a JPEG under this size is not worth making smaller
-REJECTS = 100
+PICTURES = 10_000  # shared among the labels: some 15 MB
+SPARE = 2  # times as many are held before those are left out that are not shown
+REJECTS = 1_000
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
+
+
+class _Picture(NamedTuple):
+    confidence: float
+    place: int  # in the table: of equals the first comes first
+    path: str
+    large: bool
 
 
 class ContactSheet:
     """Gathers rows; keeps the least certain ones of each label."""
 
-    def __init__(self, classes: int, max_pixels: int = pixels.MAX_PIXELS) -> None:
-        self._max_pixels = max_pixels
-        self._shares = {
-            small: max(LEAST, most // classes) for small, most in ((True, SMALL_PICTURES), (False, PICTURES))
-        }
-        # By label, and by whether they are small.
-        self._labels: dict[str, dict[bool, list[tuple[float, int, str]]]] = {}
+    def __init__(self, most: int = PICTURES) -> None:
+        self._most = self._level = most
+        self._worst: dict[str, float] = {}  # of each label that is full, the most certain picture that is kept
+        self._labels: dict[str, list[_Picture]] = {}
+        self._held = 0
         self._rejects: list[tuple[str, str]] = []
         self._seen = 0
 
     def add(self, row: Row) -> None:
         """Take a row into account."""
-        self._seen += 1
+        place, self._seen = self._seen, self._seen + 1
         if row["error"]:
             if len(self._rejects) < REJECTS:
                 self._rejects.append((row["path"], row["error"].partition(": ")[2]))
             return
-        small = (row["width"] or SMALL_PIXELS) * (row["height"] or SMALL_PIXELS) <= SMALL_PIXELS
-        kept = self._labels.setdefault(row["label"], {True: [], False: []})[small]
-        item = (-row["confidence"], -self._seen, row["path"])  # a heap's first is its smallest: the most certain
-        if len(kept) < self._shares[small]:
-            heapq.heappush(kept, item)
-        else:
-            heapq.heappushpop(kept, item)
+        if row["confidence"] >= self._worst.get(row["label"], math.inf):
+            return
+        picture = _Picture(row["confidence"], place, row["path"], is_shown_small(row))
+        self._labels.setdefault(row["label"], []).append(picture)
+        self._held += 1
+        if self._held >= SPARE * self._most:
+            self._leave_out()
 
-    def render(self, folder: Folder, model: dict[str, Any], tally: dict[str, Any]) -> str:
-        """The page, self-contained; the pictures are read from `folder` again."""
-        groups = [
-            {"label": label, "count": count, "pictures": self._pictures(folder, label)}
-            for label, count in tally["labels"].items()
-        ]
+    def render(self, reading: Reading, parts: list[Path], model: dict[str, Any], tally: dict[str, Any]) -> str:
+        """The page, self-contained. What the parts have no thumbnail of is read from its folder again."""
+        self._leave_out()
+        places = sorted(each.place for pictures in self._labels.values() for each in pictures if each.large)
+        thumbnails, made = Thumbnails(reading), read_thumbnails(parts, places)
+        groups = [self._group(label, count, thumbnails, made) for label, count in tally["labels"].items()]
+        data = {"groups": groups, "starts": thumbnails.starts(), "rejects": self._rejects}
         template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-        return template.render(folder=folder.name, model=model, tally=tally, groups=groups, rejects=self._rejects)
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        return template.render(
+            folder=reading.folder.name, model=model, tally=tally, groups=groups, rejects=len(self._rejects), data=text
+        )
 
-    def _pictures(self, folder: Folder, label: str) -> list[dict[str, Any]]:
-        least_certain = sorted(chain(*self._labels[label].values()), reverse=True)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow decodes outside Python's lock
-            sources = pool.map(lambda item: _source(folder, item[2], self._max_pixels), least_certain)
-            return [
-                {"path": path, "confidence": -negative, "source": source}
-                for (negative, _, path), source in zip(least_certain, sources, strict=True)
-            ]
+    def _leave_out(self) -> None:
+        """Sort, and keep the least certain: of all labels as many, but for those that have fewer."""
+        level = _level([len(pictures) for pictures in self._labels.values()], self._most)
+        self._level = min(self._level, level)  # what was left out before would have counted, too
+        self._labels = {label: sorted(pictures)[: self._level] for label, pictures in self._labels.items()}
+        full = (pictures for pictures in self._labels.items() if len(pictures[1]) == self._level)
+        self._worst = {label: pictures[-1].confidence for label, pictures in full}
+        self._held = sum(map(len, self._labels.values()))
+
+    def _group(self, label: str, count: int, thumbnails: Thumbnails, made: dict[int, bytes]) -> dict[str, Any]:
+        pictures = self._labels[label]
+        wanted = [Wanted(each.path, each.large, made.get(each.place)) for each in pictures]
+        return {
+            "label": label,
+            "count": count,
+            "paths": [each.path for each in pictures],
+            "confidences": [each.confidence for each in pictures],
+            "pictures": list(thumbnails.make(wanted)),
+        }
 
 
-def _source(folder: Folder, path: str, max_pixels: int) -> str | None:
-    """A data URL of a small copy of a picture; None when it is gone meanwhile."""
-    try:
-        data = read(folder, path)
-        if len(data) > AS_IT_IS or not data.startswith(b"\xff\xd8"):
-            data = pixels.thumbnail(data, SIDE, max_pixels)
-    except (OSError, BadPicture):
-        return None
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+def _level(counts: list[int], most: int) -> int:
+    """How many each may keep, so that together they keep at most `most`; at least one each."""
+    left = most
+    for place, count in enumerate(sorted(counts)):
+        share = left // (len(counts) - place)
+        if count > share:
+            return max(1, share)
+        left -= count
+    return most

@@ -96,7 +96,7 @@ def _without_double(alone: Decoded, seen: Seen) -> Decoded:
     (row,) = alone.rows
     if row["sha256"] is None or not is_double(row, seen):
         return alone
-    return Decoded([{**row, "width": None, "height": None}], None)
+    return Decoded([{**row, "width": None, "height": None, "thumbnail": None}], None)
 
 
 def _prepare(parent: int) -> None:

@@ -1,6 +1,7 @@
 """Parts: the rows of one chunk as a Parquet file. A chunk is done if, and only if, its part exists."""
 
 import io
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +17,15 @@ SCHEMA = pa.schema([
     ("width", pa.int32()), ("height", pa.int32()), ("sha256", pa.string()), ("model", pa.string()),
     ("version", pa.int32()), ("error", pa.string()),
 ])  # fmt: skip
+THUMBNAIL = "thumbnail"
+PART_SCHEMA = SCHEMA.append(pa.field(THUMBNAIL, pa.binary()))
 ERROR = SCHEMA.get_field_index("error")
 
 
 def write_part(path: Path, rows: list[Row]) -> None:
     """Publish a part: whole, on the disk, and then there."""
     out = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist(rows, SCHEMA), out)
+    pa.parquet.write_table(pa.Table.from_pylist(rows, PART_SCHEMA), out)
     files.write_atomic(path, out.getvalue())
 
 
@@ -62,6 +65,23 @@ def regroup(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def read_parts(paths: list[Path]) -> Iterator[pa.Table]:
-    """The tables of parts, one at a time."""
+    """The tables of parts, one at a time, without the thumbnails."""
     for path in paths:
-        yield pa.parquet.ParquetFile(pa.BufferReader(path.read_bytes())).read()
+        yield pa.parquet.ParquetFile(pa.BufferReader(path.read_bytes())).read(SCHEMA.names)
+
+
+def read_thumbnails(paths: list[Path], places: list[int]) -> dict[int, bytes]:
+    """Those that parts hold of some rows, by their places in all the rows of the parts; `places` are sorted."""
+    found: dict[int, bytes] = {}
+    start = 0
+    for path in paths:
+        with path.open("rb") as file:
+            part = pa.parquet.ParquetFile(file)
+            end = start + part.metadata.num_rows
+            wanted = places[bisect_left(places, start) : bisect_left(places, end)]
+            if wanted and THUMBNAIL in part.schema_arrow.names:
+                column = part.read([THUMBNAIL]).column(0)
+                each = ((place, column[place - start].as_py()) for place in wanted)
+                found.update((place, data) for place, data in each if data)
+        start = end
+    return found

@@ -21,8 +21,9 @@ from serving.engine.variants import open_best
 from serving.errors import NotNow
 from serving.jobs.chunk import Classifier, classify_chunk
 from serving.jobs.folders import Folder, see
-from serving.jobs.inputs import read_chunk
+from serving.jobs.inputs import Listing, read_chunk
 from serving.jobs.parts import is_whole, write_part
+from serving.jobs.thumbnails import side
 
 WINDOW = 2  # chunks handed out for each process: one at work, one ready
 
@@ -30,7 +31,7 @@ _model: Classifier | TintypeError  # of a process of the pool, opened when it st
 
 
 def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lies
-    job: Path, folder: Folder, version: Path, variant: str, chunks: int, settings: Settings
+    job: Path, folder: Folder, version: Path, variant: str, listing: Listing, settings: Settings
 ) -> Iterator[int]:
     """Have the part of every chunk on the disk; yields the number of files of each chunk as it is done.
 
@@ -39,14 +40,14 @@ def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lie
         NoRuntime: the settings ask for a runtime or device that is not to be had here.
         TintypeError: a process of the pool died, or the model failed.
     """
-    processes = min(len(os.sched_getaffinity(0)), chunks)
-    start = (version, replace(settings, variant=variant), os.getpid())
+    processes = min(len(os.sched_getaffinity(0)), listing.chunks)
+    start = (version, replace(settings, variant=variant), side(listing.files), os.getpid())
     # A fork is quicker, and must not take over the threads that have listed a folder in the cloud.
     context = multiprocessing.get_context("fork" if isinstance(folder, Path) else "spawn")
     with ProcessPoolExecutor(processes, context, _open_model, start) as pool:
         running: set[Future[int]] = set()
         try:
-            for number in range(chunks):
+            for number in range(listing.chunks):
                 running.add(pool.submit(_do_chunk, job, folder, number))
                 if len(running) >= processes * WINDOW:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -59,14 +60,14 @@ def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lie
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _open_model(version: Path, settings: Settings, parent: int) -> None:
+def _open_model(version: Path, settings: Settings, thumbnail: int, parent: int) -> None:
     global _model  # noqa: PLW0603 - the one model of this process
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work
     try:
         bundle = bundles.read(version)
         opened = open_best(bundle, settings, threads=1)
-        _model = Classifier(bundle, opened.runtime, opened.best_batch, settings.max_pixels)
+        _model = Classifier(bundle, opened.runtime, opened.best_batch, settings.max_pixels, thumbnail=thumbnail)
     except TintypeError as error:
         _model = error
 

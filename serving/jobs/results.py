@@ -14,9 +14,9 @@ from typing import IO, Any, NamedTuple
 import pyarrow.parquet
 
 from artifacts import files
-from serving.jobs.chunk import Row
+from serving.jobs.chunk import Reading, Row
 from serving.jobs.contact_sheet import ContactSheet
-from serving.jobs.folders import Folder, address
+from serving.jobs.folders import address
 from serving.jobs.parts import SCHEMA, read_parts, regroup
 from serving.jobs.tally import Tally
 
@@ -25,13 +25,8 @@ Seen = tuple[Callable[[Row], None], ...]  # what wants to see each row
 REJECT_COLUMNS = ("path", "code", "reason")
 
 
-def write_results(  # noqa: PLR0913, PLR0917 - what they are made of
-    job: Path,
-    folder: Folder,
-    parts: list[Path],
-    model: dict[str, Any],
-    classes: int,
-    truths: Iterator[str] | None = None,
+def write_results(
+    job: Path, reading: Reading, parts: list[Path], model: dict[str, Any], truths: Iterator[str] | None = None
 ) -> None:
     """Write results.csv, .parquet and .jsonl, rejects.csv, contact_sheet.html and summary.json into `job`.
 
@@ -40,7 +35,7 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of
     All are written first and then take their names, summary.json last; it is gone while they do, so that nobody takes
     an old summary and a new table for one job's.
     """
-    tally, sheet = Tally(), ContactSheet(classes)
+    tally, sheet = Tally(), ContactSheet()
     with (
         _replaced(job / "summary.json") as summary_file,
         _replaced(job / "contact_sheet.html") as sheet_file,
@@ -51,8 +46,8 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of
     ):
         to = _Tables(results_file, rejects_file, lines_file, parquet_file)
         _write_tables(parts, to, (sheet.add, lambda row: tally.add(row, next(truths) if truths else "")))
-        sheet_file.write(sheet.render(folder, model, tally.to_json()))
-        summary = {"folder": address(folder), "model": model, **tally.to_json()}
+        sheet_file.write(sheet.render(reading, parts, model, tally.to_json()))
+        summary = {"folder": address(reading.folder), "model": model, **tally.to_json()}
         summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         (job / "summary.json").unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from artifacts.errors import TintypeError
 from serving.errors import DeadlineExceeded, EngineFailed, NoModel, NoRuntime, NotNow, QueueFull
+from serving.jobs import thumbnails
 from serving.jobs.chunk import Classifier, Row, bunch_size
 from serving.jobs.folders import see, walk
 from serving.jobs.hints import CHUNK, FINISH, LIST, Hint, chunk_lease
@@ -81,7 +82,11 @@ class Work:
         if plan is None or is_whole(part, len(chunk.inputs)):
             return
         see(job.folder)
-        rows = self._rows(job, chunk, self._models.open(job, plan)._replace(batch=plan.batch, bunch=plan.bunch), lease)
+        listed = job.listed()
+        model = self._models.open(job, plan)._replace(
+            batch=plan.batch, bunch=plan.bunch, thumbnail=thumbnails.side(listed.files if listed else None)
+        )
+        rows = self._rows(job, chunk, model, lease)
         see(job.folder)  # one that was unmounted meanwhile has no files, and none of them is to blame
         write_part(part, rows)
 
@@ -106,9 +111,9 @@ class Work:
                 parts[-1].unlink(missing_ok=True)  # damaged by the disk: it is made again
                 return
             _go_on(lease, 0)
-        bundle = self._models.open(job, plan).bundle
+        model = self._models.open(job, plan)
         truths = _truths(job, listed.chunks) if job.manifest else None
-        write_results(job.path, job.folder, parts, bundle.identity(plan.variant), len(bundle.labels), truths)
+        write_results(job.path, model.reading(job.folder), parts, model.bundle.identity(plan.variant), truths)
 
     def _do(self, job: Job, what: str, act: Act) -> None:
         """Do something, unless another does."""

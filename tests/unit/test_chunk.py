@@ -68,6 +68,7 @@ def test_a_row_tells_all_of_a_picture(folder, listed, tone, classifier):
         "model": "tones",
         "version": 7,
         "error": None,
+        "thumbnail": None,
     }
     assert top == [{"label": "light", "confidence": 0.8}, {"label": "dark", "confidence": 0.2}]
 

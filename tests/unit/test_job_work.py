@@ -255,6 +255,6 @@ def test_the_results_are_those_of_a_table_written_from_the_same_rows(work, job, 
     whole(work, job)
     parts = [job.parts / read_chunk(job.inputs, number).part for number in range(CHUNKS)]
     (tmp_path / "again").mkdir()
-    write_results(tmp_path / "again", folder, parts, classifier.bundle.identity("fp32"), 2)
+    write_results(tmp_path / "again", classifier.reading(folder), parts, classifier.bundle.identity("fp32"))
     assert (tmp_path / "again" / "results.parquet").read_bytes() == results(job)["results.parquet"]
     assert np.mean([row["confidence"] for row in rows(job) if row["label"]]) > 0.5

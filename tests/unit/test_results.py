@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from serving.jobs import inputs
-from serving.jobs.chunk import classify_chunk
+from serving.jobs.chunk import Reading, classify_chunk
 from serving.jobs.parts import SCHEMA, counts, read_parts, regroup, write_part
 from serving.jobs.results import write_results
 from tests.real import read_listing
@@ -52,10 +52,14 @@ def job(tmp_path, folder, classifier, monkeypatch):
         chunks = list(read_listing(home / "inputs"))
         for each in chunks[::parts_order]:
             write_part(home / "parts" / each.part, classify_chunk(folder, each.inputs, classifier))
-        write_results(home, folder, [home / "parts" / each.part for each in chunks], MODEL, 2)
+        write_results(home, reading(folder), [home / "parts" / each.part for each in chunks], MODEL)
         return home
 
     return done
+
+
+def reading(folder):
+    return Reading(folder, "tones", 7, (8, 8, 3), 1_000_000)
 
 
 def rows_of(path):
@@ -137,7 +141,7 @@ def test_the_summary_counts_every_file_once(job):
 def test_a_confidence_of_one_falls_into_the_last_bin(tmp_path):
     row = {**dict.fromkeys(SCHEMA.names), "path": "a", "label": "x", "confidence": 1.0, "top": "[]"}
     write_part(tmp_path / "part", [row])
-    write_results(tmp_path, tmp_path, [tmp_path / "part"], MODEL, 1)
+    write_results(tmp_path, reading(tmp_path), [tmp_path / "part"], MODEL)
     assert json.loads((tmp_path / "summary.json").read_bytes())["confidence_histogram"] == [0] * 9 + [1]
 
 
@@ -156,7 +160,7 @@ def test_an_interrupted_end_keeps_the_old_results(job):
     home = job()
     before = {name: (home / name).read_bytes() for name in FILES}
     with pytest.raises(FileNotFoundError):
-        write_results(home, home, [*sorted((home / "parts").iterdir()), home / "none"], MODEL, 2)
+        write_results(home, reading(home), [*sorted((home / "parts").iterdir()), home / "none"], MODEL)
     assert {name: (home / name).read_bytes() for name in FILES} == before
 
 
@@ -168,7 +172,7 @@ def test_a_folder_whose_own_name_is_not_utf8_has_results(tmp_path, encode, class
     inputs.write_listing(folder, home / "inputs", home)
     (only,) = read_listing(home / "inputs")
     write_part(home / "part", classify_chunk(folder, only.inputs, classifier))
-    write_results(home, folder, [home / "part"], MODEL, 2)
+    write_results(home, reading(folder), [home / "part"], MODEL)
     assert json.loads((home / "summary.json").read_bytes())["folder"] == str(folder)
 
 
