@@ -76,7 +76,8 @@ class Front:
     def _answer(self, error: TintypeError, headers: dict[bytes, bytes], record: Record) -> Response:
         """The problem; for a browser that was led here, which sends no key by itself, the page that asks for one."""
         problem = self._app.problems.of(error, record)
-        if isinstance(error, KeyRequired) and record.method == "GET" and b"text/html" in headers.get(b"accept", b""):
+        led_here = record.method == "GET" and b"authorization" not in headers
+        if isinstance(error, KeyRequired) and led_here and b"text/html" in headers.get(b"accept", b""):
             problem.set_data(KEY_PAGE.read_bytes())
             problem.content_type = "text/html; charset=utf-8"
         return problem

@@ -173,6 +173,7 @@ def test_a_browser_is_given_the_page_that_asks_for_a_key(port, keys):
         assert headers["www-authenticate"] == 'Bearer realm="tintype"'
         assert b"This server asks for an API key" in body
         assert int(headers["content-length"]) == len(body)
+    assert problem(Asking(port, "wrong").request("GET", "/", Accept=html))[::2] == (401, "invalid_key")
     status, _, body = Asking(port, keys["read"]).request("GET", "/", Accept=html)
     assert status == 200
     assert b"Drop pictures here" in body
