@@ -8,6 +8,8 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
+from artifacts import census
+
 CHANNELS = (1, 3)  # grey, RGB
 PRECISIONS = ("fp32", "fp16", "int8")  # names of the variants; the first is in every bundle
 
@@ -22,6 +24,8 @@ def faults(manifest: dict[str, Any]) -> Iterator[str]:
     yield from _input(manifest["input"])
     yield from _files(manifest["files"])
     yield from _variants(manifest["variants"], manifest["files"])
+    if "census" in manifest and (wrong := census.fault(manifest["census"])):
+        yield f"census {wrong}; received {_short(manifest['census'])}"
 
 
 def is_plain(name: object) -> bool:

@@ -111,6 +111,17 @@ def is_large(width: int, height: int, side: int) -> bool:
     return width * height > (2 * side) ** 2
 
 
+def area(data: bytes) -> int:
+    """Width times height of a picture that `decode` accepts, by its header.
+
+    Raises:
+        BadPicture: as `decode`, for what the header shows.
+    """
+    with _damage_as_unreadable():
+        width, height = _open(data, "RGB", MAX_PIXELS, MAX_PIXELS)[1]
+    return width * height
+
+
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Stretch a picture, uint8 (H, W, C), to (height, width, C) as `decode` does."""
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

@@ -48,6 +48,7 @@ class Settings:
     rate_limit: int
     rate_burst: int
     cors_origins: "Origins"
+    drift_seconds: int
 
     def environ(self) -> dict[str, str]:
         """The TINTYPE_* variables that stand for these settings: for a process that is started with them."""
@@ -225,6 +226,11 @@ SETTINGS = {
     ),
     "CORS_ORIGINS": Setting(
         "", _origins, "origins of web pages that may use the API, separated by commas; unset: none but its own"
+    ),
+    "DRIFT_SECONDS": Setting(
+        "3600",
+        _whole(31_536_000),
+        "seconds of the sliding window whose pictures are compared with a bundle's reference",
     ),
 }
 

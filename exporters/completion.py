@@ -1,5 +1,6 @@
 """What follows when the files in full precision are written: proof, reduced precisions, figures, report, publishing."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.bundle import Bundle
+from artifacts.census import LABEL, census
 from artifacts.held_out import HeldOut
 from artifacts.pictures import Pictures
 from artifacts.store import Store
@@ -88,7 +90,7 @@ def complete(  # noqa: PLR0913 - what the two ways to a version differ in
         activation_map=written.activation_map,
         saved_model=_saved_model(draft) if "SavedModel" in written.exports else {},
     )
-    manifest = {**described, **about}
+    manifest = {**described, **_census(draft, metrics), **about}
     page = report.render(draft.name, manifest)
     (draft.folder / "report" / "export.html").write_text(page, encoding="utf-8")
     beside = {"config.pbtxt": triton.config(draft.name, draft.shape, len(draft.labels), entry["best_batch"])}
@@ -102,6 +104,21 @@ def _write_golden(draft: Draft, made: Variants) -> None:
     differing = [name for name, entry in made.made.items() if name != BASE or "allowed" in entry]
     answers = {name: open_onnx(draft.folder / FILES[name])(pixels) for name in differing}
     replace(draft.golden, answers=answers).save(draft.folder / "golden.npz")
+
+
+def _census(draft: Draft, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What held-out pictures are like, for a server to compare its own with; nothing where there are only made-up ones.
+
+    The pictures that were kept have the labels in turn: their shares are those of the whole part, where it was judged.
+    """
+    held_out = draft.reference
+    if held_out.areas is None or not (held_out.classes >= 0).any():
+        return {}
+    counted = census(held_out.pixels, held_out.expected, held_out.areas, draft.labels)
+    if matrix := metrics["test"].get("confusion_matrix"):
+        predicted = np.sum(matrix, axis=0).tolist()
+        counted.bins[LABEL] = Counter({label: n for label, n in zip(draft.labels, predicted, strict=True) if n})
+    return {"census": counted.to_json()}
 
 
 def _saved_model(draft: Draft) -> dict[str, Any]:

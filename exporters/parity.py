@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from artifacts.errors import ParityFailed
 from artifacts.pictures import GOLDEN_PICTURES, Pictures
+from artifacts.pixels import area
 
 TOLERANCE = 1e-4  # largest difference of any probability, fp32
 AGREEMENT = 0.995  # of the labels, at least, fp16 and int8
@@ -43,6 +44,7 @@ class Reference:
     expected: NDArray[np.float32]
     classes: NDArray[np.int64]
     original: str = KERAS
+    areas: NDArray[np.int64] | None = None  # (N,), pixels of each picture as it was sent
 
     @classmethod
     def of(cls, predict: Predict, pictures: Pictures, shape: tuple[int, int, int], original: str) -> "Reference":
@@ -55,7 +57,9 @@ class Reference:
             pixels.append(pictures.part(start, min(start + MANY, most)).decode(*shape))
             expected.append(predict(pixels[-1]))
         decoded = np.concatenate(pixels)
-        return cls(decoded, np.concatenate(expected), pictures.labels[: len(decoded)], original)
+        count = len(decoded)
+        areas = np.array([area(data) for data in pictures.encoded[:count]], np.int64)
+        return cls(decoded, np.concatenate(expected), pictures.labels[:count], original, areas)
 
     def accuracy(self, answers: NDArray[np.float32]) -> float | None:
         """Share of right labels; None where nobody knows what the pictures show."""

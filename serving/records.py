@@ -4,8 +4,11 @@
 `serving.telemetry.sink` tells the rest of the world, off the request's way.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
+
+from artifacts.census import Look
 
 RECORD = "tintype.record"  # its key in the WSGI environ
 CALLER = "tintype.caller"  # the key in the ASGI scope under which the name of an API key lies
@@ -35,6 +38,7 @@ class Record:
     batch: int = 0
     total: float = 0.0  # until the answer was made; sending it is not in it
     caller: str = ""  # the name of the API key that came with it
+    looks: Sequence[Look] = ()  # at some of the pictures, for the census; whole when the status is 200
 
     def timings(self) -> dict[str, float]:
         """Milliseconds of each stage, and in all until now, as an answer tells them to its client."""

@@ -11,7 +11,7 @@ from artifacts import settings as settings_module
 from artifacts.errors import TintypeError
 from artifacts.settings import MEGABYTE, Settings
 from serving.access.guard import open_guard
-from serving.api import console, deploys, health, jobs, metrics, models, predict
+from serving.api import console, deploys, drift, health, jobs, metrics, models, predict
 from serving.api.predictor import Predictor
 from serving.api.problems import Problems
 from serving.api.state import State
@@ -74,7 +74,9 @@ def build(settings: Settings, shared: Path | None = None, board: Board | None = 
     app.register_blueprint(health.blueprint(state))
     app.register_blueprint(console.blueprint())
     sink = open_sink(settings, app.url_map, state.text, shared, os.environ)
-    app.register_blueprint(metrics.blueprint(sink, state.workers))
+    references = drift.References(state.models.store)
+    app.register_blueprint(metrics.blueprint(sink, state.workers, references))
+    app.register_blueprint(drift.blueprint(references, sink.windows, settings.drift_seconds))
     _handle_errors(app, problems)
     sink.start()
     recorder = Recorder()

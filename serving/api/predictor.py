@@ -1,13 +1,16 @@
 """One request on its way: decode (refuse what is no picture) -> lane -> engine -> labels."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artifacts import pixels
+from artifacts.census import Look, brightness
 from artifacts.errors import BadPicture
+from artifacts.pixels import Picture
 from artifacts.settings import Settings
 from artifacts.store import Reference
 from serving.answers import answers
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     import asyncio
 
 LOOP_PIXELS = 2_000_000  # some 20 ms of decoding
+LOOK_SECONDS = 0.01  # between two requests whose pictures are counted: a census needs no more, and it takes time
+MOST_LOOKS = 64  # of a request
 
 Body = dict[str, Any]
 
@@ -40,6 +45,7 @@ class Predictor:
         self._models = models
         self._deadline = settings.deadline_ms / 1000
         self._max_pixels = settings.max_pixels
+        self._next_look = 0.0  # time.monotonic()
 
     def model(self, query: Query, record: Record) -> Model:
         """The model that is asked for.
@@ -74,11 +80,16 @@ class Predictor:
                 EngineFailed. PictureTooLarge may mean more than LOOP_PIXELS: then ask `predict`, in a thread.
         """
         most = min(self._max_pixels, LOOP_PIXELS)
+        now = time.monotonic()
+        looked = self._looks(now)
 
         def decode() -> NDArray[np.uint8]:
             began = time.perf_counter()
             try:
-                return pixels.decode(data, *model.shape, most).pixels[np.newaxis]
+                picture = pixels.decode(data, *model.shape, most)
+                if looked:
+                    record.looks = [_look(picture)]
+                return picture.pixels[np.newaxis]
             except BadPicture:
                 record.refused = 1
                 raise
@@ -86,13 +97,15 @@ class Predictor:
                 record.decode = time.perf_counter() - began
 
         record.pictures, record.refused = 1, 0
-        return lane.predict(decode, time.monotonic() + self._deadline, record.request_id)
+        return lane.predict(decode, now + self._deadline, record.request_id)
 
     def tell(self, model: Model, top_k: int, answer: Answer, record: Record) -> Body:
         """The answer for one picture, as a client is told it."""
         _, record.variant, record.wait, record.infer, record.batch = answer
-        labels = answers(answer.probabilities, model.labels, top_k)[0]
-        return self._body(model, [{"file": None, **labels}], record)
+        labels = answers(answer.probabilities, model.labels, top_k)
+        if record.looks:
+            record.looks = _answered(record.looks, labels)
+        return self._body(model, [{"file": None, **labels[0]}], record)
 
     def predict(self, model: Model, top_k: int, uploads: list[Upload], record: Record) -> Body:
         """The answer: {"model", "predictions", "timings"}.
@@ -106,7 +119,9 @@ class Predictor:
         if batch is not None:
             answer = model.lane.predict(batch, deadline, record.request_id)
             _, record.variant, record.wait, record.infer, record.batch = answer
-            _fill(predictions, answers(answer.probabilities, model.labels, top_k))
+            labels = answers(answer.probabilities, model.labels, top_k)
+            record.looks = _answered(record.looks, labels)
+            _fill(predictions, labels)
         return self._body(model, predictions, record)
 
     def _body(self, model: Model, predictions: list[dict[str, Any]], record: Record) -> Body:
@@ -119,13 +134,13 @@ class Predictor:
         """What could be decoded, uint8 (N, height, width, channels), and a place or an error for each upload."""
         began = time.perf_counter()
         record.pictures, record.refused = len(uploads), 0
-        decoded = []
+        decoded: list[Picture] = []
         predictions: list[dict[str, Any]] = []
         for upload in uploads:
             prediction: dict[str, Any] = {"file": upload.name}
             predictions.append(prediction)
             try:
-                decoded.append(pixels.decode(upload.data, *shape, self._max_pixels).pixels)
+                decoded.append(pixels.decode(upload.data, *shape, self._max_pixels))
             except BadPicture as error:
                 record.refused += 1
                 if len(uploads) == 1:
@@ -134,7 +149,30 @@ class Predictor:
         record.decode = time.perf_counter() - began
         if not decoded:
             return None, predictions
-        return decoded[0][np.newaxis] if len(decoded) == 1 else np.stack(decoded), predictions
+        if self._looks(time.monotonic()):
+            record.looks = [_look(picture) for picture in decoded[:MOST_LOOKS]]
+        if len(decoded) == 1:
+            return decoded[0].pixels[np.newaxis], predictions
+        return np.stack([picture.pixels for picture in decoded]), predictions
+
+    def _looks(self, now: float) -> bool:
+        """Whether the pictures of a request are counted: of a busy server, those of some."""
+        if now < self._next_look:
+            return False
+        self._next_look = now + LOOK_SECONDS
+        return True
+
+
+def _look(picture: Picture) -> Look:
+    """Without its answer yet."""
+    return Look("", 0.0, brightness(picture.pixels), picture.width * picture.height)
+
+
+def _answered(looks: Sequence[Look], labels: list[dict[str, Any]]) -> list[Look]:
+    return [
+        look._replace(label=answer["label"], confidence=answer["confidence"])
+        for look, answer in zip(looks, labels, strict=False)  # at some pictures nobody has looked
+    ]
 
 
 def _fill(predictions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> None:

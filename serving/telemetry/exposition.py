@@ -22,7 +22,7 @@ from prometheus_client.samples import Sample
 from serving.telemetry.requests import RequestMetrics
 from serving.telemetry.stats import EngineStats
 
-__all__ = ["CONTENT_TYPE", "Snapshot", "State", "exposition", "merged"]
+__all__ = ["CONTENT_TYPE", "Snapshot", "State", "as_text", "exposition", "merged"]
 
 SHA256_SHOWN = 12  # characters: enough to tell versions apart
 MEMORY, SHARED = "memory", "redis"  # lanes: each process has its own, or all see the same
@@ -63,7 +63,7 @@ class _Families(Collector):
 def exposition(requests: RequestMetrics | None, engine: EngineStats | None, state: State) -> str:
     """What this process says of itself; a worker without HTTP has no `requests`, a web process may have no `engine`."""
     families = [*(requests.families() if requests else ()), *(engine.families() if engine else ())]
-    return _text([*families, *_state(state), *_process()])
+    return as_text([*families, *_state(state), *_process()])
 
 
 def merged(snapshots: Mapping[str, Snapshot]) -> str:
@@ -90,7 +90,7 @@ def merged(snapshots: Mapping[str, Snapshot]) -> str:
                 _add(family, snapshot.worker, values)
     for (name, sample, labels), value in values.items():
         families[name].samples.append(Sample(sample, dict(labels), value))
-    return _text(families.values())
+    return as_text(families.values())
 
 
 def _add(family: Metric, worker: str, values: dict[Key, float]) -> None:
@@ -122,5 +122,6 @@ def _process() -> list[Metric]:
     return [family for family in collector.collect() if family.name in wanted]
 
 
-def _text(families: Iterable[Metric]) -> str:
+def as_text(families: Iterable[Metric]) -> str:
+    """Families in the format of a scrape."""
     return generate_latest(_Families(families)).decode()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.routing import Map
 
+from artifacts.census import Census
 from artifacts.settings import Settings
 from serving.records import Record
 from serving.telemetry import traces
@@ -26,6 +27,7 @@ from serving.telemetry.outlets import outlet
 from serving.telemetry.requests import RequestMetrics
 from serving.telemetry.routes import QUIET, Routes
 from serving.telemetry.snapshots import Snapshots
+from serving.telemetry.windows import Version, Windows
 
 if TYPE_CHECKING:
     from serving.telemetry.spans import Spans
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 TICK = 0.2  # seconds
 PUBLISHED = 1.0  # seconds
 MOST = 100_000  # records that wait for a tick, some 50 MB; more are dropped
+WINDOW_SECONDS = 3600.0  # unless the settings say otherwise
+WINDOWS = ".windows"  # with a dot, so that it is not taken for a snapshot
 FLUSH_SECONDS = 1.0  # for the log and for the traces, when the process ends
 
 Expose = Callable[[RequestMetrics], str]
@@ -43,19 +47,22 @@ log = logging.getLogger(__name__)
 class Sink:
     """The records of one process, on their way out. Nothing is written before `start`; the metrics work without it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that comes of a record
         self,
         routes: Routes,
         expose: Expose,
         access_log: AccessLog | None = None,
         spans: "Spans | None" = None,
         snapshots: Snapshots | None = None,
+        *,
+        windows: Windows | None = None,
     ) -> None:
         self._routes = routes
         self._expose = expose
         self._access_log = access_log
         self._spans = spans
         self._snapshots = snapshots
+        self._windows = windows or Windows(WINDOW_SECONDS)
         self._metrics = RequestMetrics()
         self._records: deque[Record] = deque()
         self._untold: list[Record] = []  # in the metrics, and neither in the log nor in the traces yet
@@ -99,6 +106,12 @@ class Sink:
         told |= {f"worker {name}": snapshot for name, snapshot in workers.items()}
         return merged(told) if len(told) > 1 else told["self"].text
 
+    def windows(self) -> dict[Version, Census]:
+        """What all web processes were asked lately, by version."""
+        with self._lock:
+            self._count()
+            return self._windows.everyones()
+
     def _work(self) -> None:
         published = monotonic()
         while not self._closing.wait(TICK):
@@ -131,6 +144,7 @@ class Sink:
         try:
             if self._snapshots:
                 self._snapshots.publish(text)
+            self._windows.publish()
         except OSError as error:
             if repr(error) != self._trouble:
                 log.warning("the other processes cannot tell the metrics of this one: %s", error)
@@ -143,6 +157,7 @@ class Sink:
         for record in records:
             record.route = self._routes.of(record.path, record.method)
         self._metrics.add(records)
+        self._windows.add(records)
         self._untold += [record for record in records if record.route not in QUIET]
 
     def _end(self) -> None:
@@ -177,7 +192,15 @@ def open_sink(
         AccessLog(out) if out else None,
         traces.open_traces(environ),
         Snapshots(folder) if folder else None,
+        windows=Windows(settings.drift_seconds, _beside(folder) if folder else None),
     )
+
+
+def _beside(folder: Path) -> Snapshots:
+    """The folder of the windows, within that of the metrics."""
+    within = folder / WINDOWS
+    within.mkdir(exist_ok=True)
+    return Snapshots(within, total=None)  # a window of the dead tells of what nobody can add to
 
 
 def check(settings: Settings, environ: Mapping[str, str]) -> None:

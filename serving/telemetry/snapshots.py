@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,14 +19,19 @@ from serving.telemetry.exposition import Snapshot, merged
 GONE = "gone"  # the sum of those that died
 OWNER = ".owner"  # locked while the server lives
 PREFIX = "tintype-metrics-"
+Total = Callable[[Mapping[str, Snapshot]], str]
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 class Snapshots:
-    """This process's file, and those of the others, in a folder that exists."""
+    """This process's file, and those of the others, in a folder that exists.
 
-    def __init__(self, folder: Path) -> None:
+    `total` makes one text of those of the dead; without it they are forgotten.
+    """
+
+    def __init__(self, folder: Path, total: Total | None = merged) -> None:
         self._folder = folder
+        self._total = total
         self._name = _identity(os.getpid())
         with suppress(Busy), files.locked(folder, wait=False):  # the next one that starts will do it
             self._bury()
@@ -52,8 +57,9 @@ class Snapshots:
     def _bury(self) -> None:
         """Make one file of those of the dead; a server that goes on for months must not keep one of each."""
         dead = [path for path in self._published() if not _alive(path.name)]
-        if len(dead) > 1:
-            self._replace(GONE, merged({path.name: Snapshot(path.read_text(), alive=False) for path in dead}))
+        if len(dead) > 1 or not self._total:
+            if self._total:
+                self._replace(GONE, self._total({path.name: Snapshot(path.read_text(), alive=False) for path in dead}))
             for path in dead:
                 if path.name != GONE:
                     path.unlink()

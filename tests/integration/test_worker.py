@@ -305,3 +305,20 @@ def test_a_worker_that_is_told_to_stop_while_redis_is_gone_ends(deploy, tmp_path
     deployment.until_alive(1)
     gone.stop()
     assert worker.stop() == 0
+
+
+def test_drift_is_told_of_what_workers_answered(running, pictures):
+    _, remote, _ = running
+    body, content_type = form([("a.png", data) for data in pictures.encoded])
+    before = remote.client.get("/models/digits/drift")[1]["window"]["pictures"]
+    for _ in range(4):
+        assert remote.client.predict(body, content_type=content_type)[0] == 200
+        assert remote.client.predict(pictures.encoded[0])[0] == 200
+    until(
+        lambda: remote.client.get("/models/digits/drift")[1]["window"]["pictures"] >= before + len(pictures.encoded),
+        30,
+        "the pictures are not counted",
+    )
+    told = remote.client.get("/models/digits/drift")[1]
+    assert told["features"]["size"]["psi"] == 0
+    assert told["features"]["brightness"]["level"] != "drifted"

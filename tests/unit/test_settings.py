@@ -29,7 +29,8 @@ def test_every_setting_can_be_set():
              "RUNTIME": "saved_model", "TF_SERVING": "host:8500", "VARIANT": "fp16", "BATCH_DELAY_MS": "8",
              "ACCESS_LOG": "off", "DRAIN_MS": "9", "FOLDERS": "/srv/a:/srv/b", "KEYS": "/etc/keys.json",
              "ASK_KEYS": "always", "KEY": "tintype_secret", "RATE_LIMIT": "10", "RATE_BURST": "11",
-             "CORS_ORIGINS": "https://a.example.org,http://localhost:3000"}  # fmt: skip
+             "CORS_ORIGINS": "https://a.example.org,http://localhost:3000",
+             "DRIFT_SECONDS": "12"}  # fmt: skip
     assert given.keys() == settings.SETTINGS.keys()
     read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
     for name, text in given.items():
