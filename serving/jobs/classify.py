@@ -91,9 +91,9 @@ def _named(job: dict[str, Any]) -> str:
 
 def _sweep(job: Path, parts: list[Path]) -> None:
     """Remove parts of an older listing, and what a kill has left half-written."""
-    wanted = {part.name for part in parts}
-    for path in (job / "parts").iterdir():
-        if path.name not in wanted:
+    wanted = set(parts)
+    for path in (job / "parts").glob("*/*"):
+        if path not in wanted:
             path.unlink()
     for path in job.glob(".*.part"):
         path.unlink()

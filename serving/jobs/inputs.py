@@ -19,6 +19,7 @@ from serving.jobs.walk import Input
 # the progress bar have work; a kill -9 loses at most one chunk a process.
 CHUNK = 512  # files
 CHUNK_BYTES = 16_000_000
+SHELF = 1000  # parts of a folder: a look at what is new costs the same, however many there are
 LISTED = "listed.json"  # how much was found, once all is; beside the chunks
 
 
@@ -42,8 +43,8 @@ class Chunk(NamedTuple):
 
     @property
     def part(self) -> str:
-        """File name of its part."""
-        return f"{self.number:08d}-{self.digest[:16]}.parquet"
+        """Where its part lies, in the folder of all parts."""
+        return f"{self.number // SHELF:05d}/{self.number:08d}-{self.digest[:16]}.parquet"
 
 
 class Listing(NamedTuple):
@@ -81,19 +82,23 @@ def extend_listing(source: Source, target: Path, cut: Cut, found: Callable[[int]
     Raises:
         WrongUse: there are no files.
     """
-    if listed := read_listed(target):
-        return listed
+    while (listed := read_listed(target)) is None:
+        _extend(source, target, cut, found)
+    return listed
+
+
+def _extend(source: Source, target: Path, cut: Cut, found: Callable[[int], None]) -> None:
+    """To the end, or until somebody else lists, too: then what he has listed counts."""
     total, chunks, last = _resume(target)
     for inputs in _cut(source(total, last), cut):
         if not files.write_new(target / _file_name(chunks), json.dumps(inputs)):
-            return extend_listing(source, target, cut, found)  # another one lists, too
+            return
         total += len(inputs)
         chunks += 1
         found(total)
     if not total:
         raise WrongUse("there are no files to classify; give a folder of pictures, or a manifest that names some")
     files.write_new(target / LISTED, json.dumps(Listing(total, chunks)._asdict()))
-    return read_listed(target) or Listing(total, chunks)
 
 
 def read_listed(target: Path) -> Listing | None:

@@ -3,7 +3,7 @@
     jobs/<id>/job.json        what was asked: never changes
     jobs/<id>/inputs/         chunks, as they are listed, then listed.json; plan.json: what all who work on it agree on
     jobs/<id>/leases/         who is at work
-    jobs/<id>/parts/          a part for every chunk that is done
+    jobs/<id>/parts/          a part for every chunk that is done, a thousand a folder
     jobs/<id>/paused          a marker; its text says why. Likewise `failed` and `cancelled`
     jobs/<id>/summary.json    comes last: with it the results are complete
 

@@ -1,6 +1,10 @@
-"""Parts: the rows of one chunk as a Parquet file. A chunk is done if, and only if, its part exists."""
+"""Parts: the rows of one chunk as a Parquet file. A chunk is done if, and only if, its part exists.
+
+parts/00012/00012345-….parquet    a thousand of them a shelf (`inputs.SHELF`)
+"""
 
 import io
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +15,7 @@ import pyarrow.parquet
 
 from artifacts import files
 from serving.jobs.chunk import Row
+from serving.jobs.inputs import SHELF
 
 SCHEMA = pa.schema([
     ("path", pa.string()), ("label", pa.string()), ("confidence", pa.float64()), ("top", pa.string()),
@@ -24,6 +29,12 @@ ERROR = SCHEMA.get_field_index("error")
 
 def write_part(path: Path, rows: list[Row]) -> None:
     """Publish a part: whole, on the disk, and then there."""
+    try:
+        path.parent.mkdir()
+    except FileExistsError:
+        pass
+    else:
+        files.fsync(path.parent.parent)
     out = io.BytesIO()
     pa.parquet.write_table(pa.Table.from_pylist(rows, PART_SCHEMA), out)
     files.write_atomic(path, out.getvalue())
@@ -35,6 +46,20 @@ def is_whole(path: Path, rows: int) -> bool:
         return bool(pa.parquet.read_metadata(path).num_rows == rows)
     except (OSError, pa.ArrowInvalid):
         return False
+
+
+def shelves(parts: Path) -> list[Path]:
+    """The folders in which parts lie, in order."""
+    return sorted(Path(entry.path) for entry in os.scandir(parts) if entry.name.isdigit())
+
+
+def done(parts: Path, low: int = 0) -> set[int]:
+    """Numbers of the chunks that are done, from the shelf of chunk `low` on."""
+    return {
+        int(entry.name[:8])
+        for shelf in shelves(parts) if int(shelf.name) >= low // SHELF
+        for entry in os.scandir(shelf) if entry.name[0].isdigit()
+    }  # fmt: skip
 
 
 class Counts(NamedTuple):

@@ -8,7 +8,6 @@ next.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from serving.jobs.hints import CHUNK, FINISH, LIST, Hint, Queue
 from serving.jobs.inputs import has_chunk
 from serving.jobs.job import Job, Status
 from serving.jobs.leases import Lease, Leases
+from serving.jobs.parts import done
 from serving.jobs.store import Jobs
 
 TURN_SECONDS = 0.2  # between two looks at all jobs
@@ -116,17 +116,21 @@ class View:
     def sent(self, hint: Hint) -> None:
         """Remember a hint that was sent."""
         self._sent[hint] = time.monotonic()
+        if hint.act == FINISH:
+            self._low = 0  # whoever finishes takes a damaged part away: look at all of them once more
 
     def offers(self, waiting: int) -> Iterator[Hint]:
         """Hints worth sending, after a look at the directory."""
         now = time.monotonic()
         patience = STALE_SECONDS if waiting else LOST_SECONDS
         claims = {name for name, claim in self._job.leases.claims().items() if claim.live}
-        parts = self._parts()
+        parts = done(self._job.parts, self._low)
+        while self._low in parts:
+            self._low += 1
         self.live = len(claims)
         self._sent = {
             hint: moment for hint, moment in self._sent.items()
-            if now - moment < patience and hint.lease not in claims and hint.chunk not in parts
+            if now - moment < patience and hint.lease not in claims and not self._is_done(hint, parts)
         }  # fmt: skip
         wanted = (hint for hint in self._wanted(parts) if hint not in self._sent and hint.lease not in claims)
         if self._job.status() != Status.PAUSED:
@@ -140,13 +144,9 @@ class View:
         while listed is None and has_chunk(self._job.inputs, self._listed):
             self._listed += 1
         chunks = listed.chunks if listed else self._listed
-        if len(parts) < self._low:  # one was damaged, and taken away
-            self._low = 0
-        while self._low in parts:
-            self._low += 1
         yield from (Hint(CHUNK, name, number) for number in range(self._low, chunks) if number not in parts)
         if listed and self._low >= chunks:
             yield Hint(FINISH, name)
 
-    def _parts(self) -> set[int]:
-        return {int(entry.name[:8]) for entry in os.scandir(self._job.parts) if entry.name[0].isdigit()}
+    def _is_done(self, hint: Hint, parts: set[int]) -> bool:
+        return hint.act == CHUNK and (hint.chunk < self._low or hint.chunk in parts)

@@ -1,15 +1,12 @@
 """How far a job is, counted from its parts and from what those at work say."""
 
 import json
-import os
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.jobs.hints import LIST
 from serving.jobs.job import OVER, Job, Status
 from serving.jobs.leases import Claim
-from serving.jobs.parts import Counts, counts
+from serving.jobs.shelves import count
 
 WINDOW = 60.0  # seconds over which the rate is taken
 
@@ -49,15 +46,7 @@ def progress(job: Job, status: Status) -> Progress:
     now = job.leases.now()
     began = _began(job, now)
     window = max(min(WINDOW, now - began), 1.0)
-    done = rejected = recent = 0
-    for entry in os.scandir(job.parts):
-        if not entry.name[0].isdigit():
-            continue
-        found = entry.stat()
-        part = _counts(entry.path, found.st_mtime_ns)
-        done, rejected = done + part.rows, rejected + part.rejected
-        if now - found.st_mtime <= window:
-            recent += part.rows
+    done, rejected, recent = count(job.parts, now - window)
     at_work = sum(each.done for name, each in claims.items() if name[0].isdigit())
     listed = job.listed()
     total = listed.files if listed else max(claims.get(LIST, Claim(0, live=False, done=0)).done, done + at_work)
@@ -76,10 +65,5 @@ def _of_summary(job: Job) -> Progress:
 
 
 def _began(job: Job, default: float) -> float:
-    plan: Path = job.inputs / "plan.json"
+    plan = job.inputs / "plan.json"
     return plan.stat().st_mtime if plan.exists() else default
-
-
-@lru_cache(maxsize=100_000)
-def _counts(part: str, _written: int) -> Counts:
-    return counts(Path(part))

@@ -138,7 +138,7 @@ class Jobs:
         if job.status() != Status.SUCCEEDED:
             raise NotFinished(f"{name} is {job.status()}; the rejects of a job that has succeeded can be tried again")
         (job.path / "summary.json").unlink(missing_ok=True)
-        for part in job.parts.glob("[0-9]*"):
+        for part in job.parts.glob("*/[0-9]*"):
             if counts(part).rejected:
                 part.unlink()
         self._activate(name)

@@ -321,7 +321,7 @@ class Small:
             time.sleep(0.01)
 
     def parts(self):
-        return len(list(self.job.parts.glob("[0-9]*.parquet")))
+        return len(list(self.job.parts.glob("*/[0-9]*.parquet")))
 
     def succeeded(self):
         return self.job.status() == "succeeded"

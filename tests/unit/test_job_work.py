@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import threading
@@ -8,7 +9,7 @@ import pytest
 
 from artifacts.errors import BadBundle
 from serving.errors import EngineFailed, NoModel, NotFinished
-from serving.jobs import leases
+from serving.jobs import inputs, leases
 from serving.jobs.hints import CHUNK, FINISH, LIST, Hint
 from serving.jobs.inputs import read_chunk
 from serving.jobs.job import NO_ROOM, Status
@@ -111,9 +112,9 @@ def test_what_another_does_is_left_to_him(work, job):
     work.perform(Hint(LIST, job.id))
     with job.leases.claim("00000000"):
         work.perform(Hint(CHUNK, job.id, 0))
-        assert not list(job.parts.iterdir())
+        assert not list(job.parts.glob("*/*"))
     work.perform(Hint(CHUNK, job.id, 0))
-    assert len(list(job.parts.iterdir())) == 1
+    assert len(list(job.parts.glob("*/*"))) == 1
 
 
 def test_a_part_that_the_disk_damaged_is_made_again(work, job):
@@ -144,7 +145,7 @@ def test_a_job_that_is_cancelled_stops_within_its_chunk(jobs, models, job, monke
     work.perform(Hint(LIST, job.id))
     work.perform(Hint(CHUNK, job.id, 0))
     assert reached.is_set()
-    assert not list(job.parts.iterdir())
+    assert not list(job.parts.glob("*/*"))
     assert left(job) == [leases.CLOCK]
     jobs.resume(job.id)
     whole(work, job)
@@ -155,7 +156,7 @@ def test_a_folder_that_is_away_pauses_the_job_and_loses_no_picture(work, job, fo
     work.perform(Hint(LIST, job.id))
     folder.rename(tmp_path / "away")
     work.perform(Hint(CHUNK, job.id, 0))
-    assert (job.status(), list(job.parts.iterdir())) == (Status.PAUSED, [])
+    assert (job.status(), list(job.parts.glob("*/*"))) == (Status.PAUSED, [])
     assert "'pictures' is not there on" in job.reason()
     (tmp_path / "away").rename(folder)
     whole(work, job)
@@ -202,7 +203,7 @@ def test_a_picture_that_the_model_fails_on_is_set_aside_and_its_neighbours_are_c
     models.classifier = models.classifier._replace(runtime=Failing(brightness, 10 * 5, EngineFailed("no number")))
     work.perform(Hint(LIST, job.id))
     attempts = 0
-    while not list(job.parts.iterdir()):
+    while not list(job.parts.glob("*/*")):
         work.perform(Hint(CHUNK, job.id, 1))
         attempts += 1
     assert attempts == 3 + 1 + 3 + 1
@@ -225,7 +226,7 @@ def test_a_job_that_was_deleted_meanwhile_is_nobodys_trouble(work, models, job, 
 
 def test_rejects_are_tried_again_and_the_results_are_those_of_the_folder_as_it_is_now(work, jobs, job, folder, encode):
     whole(work, job)
-    kept = {path.name: path.stat().st_mtime_ns for path in job.parts.iterdir()}
+    kept = {path.name: path.stat().st_mtime_ns for path in job.parts.glob("*/*")}
     (folder / "0007.png").write_bytes(encode(np.full((6, 6, 3), 250, np.uint8)))
     assert describe(jobs.retry(job.id))["status"] == Status.RUNNING
     assert jobs.active() == [job]
@@ -234,7 +235,7 @@ def test_rejects_are_tried_again_and_the_results_are_those_of_the_folder_as_it_i
     whole(work, job)
     assert rows(job)[7]["label"] == "light"
     assert describe(job)["rejected"] == 4
-    assert {path.name for path in job.parts.iterdir()} == kept.keys()
+    assert {path.name for path in job.parts.glob("*/*")} == kept.keys()
 
 
 def test_progress_counts_parts_and_what_is_at_work(work, job, monkeypatch, eventually):
@@ -258,3 +259,26 @@ def test_the_results_are_those_of_a_table_written_from_the_same_rows(work, job, 
     write_results(tmp_path / "again", classifier.reading(folder), parts, classifier.bundle.identity("fp32"))
     assert (tmp_path / "again" / "results.parquet").read_bytes() == results(job)["results.parquet"]
     assert np.mean([row["confidence"] for row in rows(job) if row["label"]]) > 0.5
+
+
+def test_a_shelf_that_is_quiet_is_counted_once_until_it_changes(work, job, monkeypatch):
+    monkeypatch.setattr(inputs, "SHELF", 2)
+    whole(work, job)
+    (job.path / "summary.json").unlink()
+    shelf, note, ago = job.parts / "00001", job.parts / "00001.json", 1_000_000_000
+
+    def let_time_pass():
+        for path in (*shelf.iterdir(), shelf):
+            os.utime(path, (ago, ago))
+
+    assert (describe(job)["done"], describe(job)["rejected"], note.exists()) == (FILES, 5, False)
+    let_time_pass()
+    note.write_text(json.dumps({"changed": ago * 10**9, "rows": FILES, "rejected": 50}))
+    assert describe(job)["rejected"] == 50 + 3
+    next(shelf.iterdir()).unlink()
+    assert describe(job)["done"] < FILES
+    ago += 10
+    let_time_pass()
+    left = describe(job)
+    assert json.loads(note.read_bytes())["changed"] == ago * 10**9
+    assert left["done"] < FILES
