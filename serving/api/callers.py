@@ -3,6 +3,7 @@
 from flask import Request
 
 from artifacts.audit import Note, checked
+from serving.access.keys import hidden
 from serving.records import RECORD, Record
 
 
@@ -13,4 +14,4 @@ def note(request: Request, why: str) -> Note:
         WrongUse: the reason is too long.
     """
     record: Record = request.environ[RECORD]
-    return Note(record.caller or request.remote_addr or "unknown", checked(why))
+    return Note(record.caller or request.remote_addr or "unknown", hidden(checked(why)))

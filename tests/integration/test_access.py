@@ -1,6 +1,7 @@
 """API keys, rate limits and origins, over real HTTP to real processes that listen where others could reach them."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from artifacts import settings
 from serving.access.guard import OPEN, scope_of
 from serving.access.keys import SCOPES, KeyFile
 from serving.api.app import create_app
-from tests.real import ROOT, Client, form, free_port, wait_answering
+from tests.real import ROOT, Client, Home, form, free_port, wait_answering
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - that is what is tested
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -66,8 +67,16 @@ def keys(folder):
 
 
 @pytest.fixture(scope="module")
-def port(home, folder, keys):
-    with guarded(home, folder, TINTYPE_API_PROCESSES="1", TINTYPE_CORS_ORIGINS=APP) as port:
+def own(home, tmp_path_factory):
+    """A home of this module's own: keys that open everything change it."""
+    path = tmp_path_factory.mktemp("own")
+    shutil.copytree(home.path / "models", path / "models")
+    return Home(path)
+
+
+@pytest.fixture(scope="module")
+def port(own, folder, keys):
+    with guarded(own, folder, TINTYPE_API_PROCESSES="1", TINTYPE_CORS_ORIGINS=APP) as port:
         yield port
 
 
@@ -253,21 +262,22 @@ def test_a_limit_holds_over_all_processes_and_says_when_to_come_back(home, folde
         assert client.get("/health/live")[0] == 200
 
 
-def test_a_key_is_nowhere_but_where_it_was_sent(home, folder, keys, pictures, tmp_path, eventually):
+def test_a_key_is_nowhere_but_where_it_was_sent(own, folder, keys, pictures, tmp_path, eventually):
     """Keys that are right, unknown and malformed, in every place that a person might put them."""
     unknown = KeyFile(tmp_path / "other.json").add("other", ["predict"])
     malformed = "n0-key-at-all-c0ffee"
     log = folder / "access.log"
     found = []
-    with guarded(home, folder, TINTYPE_API_PROCESSES="2", TINTYPE_ACCESS_LOG=str(log)) as port:
+    with guarded(own, folder, TINTYPE_API_PROCESSES="2", TINTYPE_ACCESS_LOG=str(log)) as port:
         for client in (Client(port), *(Asking(port, key) for key in (malformed, unknown, keys["all"]))):
             for key in (unknown, keys["all"]):
                 found += _misuse(client, key, pictures.encoded[0])
         status, headers, body = Asking(port, keys["all"]).request("GET", "/metrics")
         assert status == 200
         eventually(lambda: '"caller":"all"' in log.read_text())
-        looked = [body, json.dumps(headers).encode(), *_files(home.path), *_files(folder)]
+        looked = [body, json.dumps(headers).encode(), *_files(own.path), *_files(folder)]
         looked += [content for each in SHARED_MEMORY.glob("tintype-metrics-*") for content in _files(each)]
+    assert json.loads((own.path / "models" / "digits" / "audit.jsonl").read_text().splitlines()[-1])["who"] == "all"
     looked += [(folder / name).read_bytes() for name in ("out", "err", "access.log")]
     assert {401, 200} <= {status for status, _ in found}
     assert b"Traceback" not in (folder / "err").read_bytes()
@@ -292,6 +302,7 @@ def _misuse(client, key, picture):
         client.request("POST", "/jobs", json.dumps({"folder": key, "model": "digits"}), Idempotency_Key=key, **order),
         client.request("POST", "/jobs", json.dumps({key: key}), Idempotency_Key=key, **order),
         client.request("POST", "/jobs", key, Idempotency_Key=key, **order),
+        client.request("PUT", "/models/digits/aliases/tried", json.dumps({"version": 1, "why": key}), **order),
         client.request(key.replace("_", "-"), "/"),
     ]
     body, content_type = form([(f"{key}.png", picture)])
