@@ -10,7 +10,6 @@ disagree about a picture. What it does, in order:
 """
 
 import io
-import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -31,11 +30,11 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from artifacts import jpeg
 from artifacts.errors import BadPicture, NotAnImage, PictureTooLarge, UnreadablePicture, UnsupportedFormat
 
 MAX_PIXELS = 40_000_000  # 40 megapixels: 120 MB as RGB
 THUMBNAIL_QUALITY = 70
-MAX_SCANS = 100  # a small progressive JPEG of 1,000 scans takes minutes; libjpeg-turbo advises a limit
 
 PREPROCESSING = {
     "version": 1,
@@ -50,15 +49,12 @@ PREPROCESSING = {
 # "Corrupt EXIF data" and the like: what matters of it is answered, per picture, by an error of ours.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
-LARGE_PIXELS = 4_000_000
 _LARGE_AT_ONCE = threading.Semaphore(2)
 
 # The limit of `decode` is stricter and is checked before a pixel is decoded; Pillow's own would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
-# A scan's header with one of the four lengths that libjpeg takes; two bytes alone also occur in a film that a camera
-# has appended to its picture.
-_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_JPEG = b"\xff\xd8\xff"
 _OTHER_KINDS = (
     (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"%PDF", "PDF"), (b"8BPS", "Photoshop"),
     (b"%!PS", "PostScript"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"<svg", "SVG"),
@@ -94,15 +90,30 @@ def decode(  # noqa: PLR0913, PLR0917 - a shape has three
     Raises:
         NotAnImage, UnsupportedFormat, UnreadablePicture, PictureTooLarge: all of them `BadPicture`.
     """
-    mode = "L" if channels == 1 else "RGB"
     with _damage_as_unreadable():
-        image, stored = _open(data, mode, max(height, width), max_pixels)
-        with _few_large(image):
-            image, shown = _upright(image, stored)
-            image = _flat(image, mode)
-            small = _small_copy(image, thumbnail) if thumbnail and is_large(*shown, thumbnail) else None
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
+        plain = None
+        if data.startswith(_JPEG):
+            plain = jpeg.decode(data, channels, max(height, width), max_pixels)
+        if plain is None:
+            return _decode(data, (height, width, channels), max_pixels, thumbnail)
+    large = thumbnail and is_large(plain.width, plain.height, thumbnail)
+    small = _small_copy(_image(plain.pixels), thumbnail) if large else None
+    fits = plain.pixels.shape[:2] == (height, width)
+    stretched = plain.pixels if fits else resize(plain.pixels, height, width)
+    return Picture(stretched, plain.width, plain.height, small)
+
+
+def _decode(data: bytes, shape: tuple[int, int, int], max_pixels: int, thumbnail: int) -> Picture:
+    """By Pillow, which knows all there is."""
+    height, width, channels = shape
+    mode = "L" if channels == 1 else "RGB"
+    image, stored = _open(data, mode, max(height, width), max_pixels)
+    with _few_large(image):
+        image, shown = _upright(image, stored)
+        image = _flat(image, mode)
+        small = _small_copy(image, thumbnail) if thumbnail and is_large(*shown, thumbnail) else None
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
     return Picture(np.asarray(image).reshape(height, width, channels), *shown, small)
 
 
@@ -124,15 +135,14 @@ def area(data: bytes) -> int:
 
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Stretch a picture, uint8 (H, W, C), to (height, width, C) as `decode` does."""
-    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-    stretched = image.resize((width, height), Image.Resampling.BILINEAR)
+    stretched = _image(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(stretched).reshape(height, width, pixels.shape[2])
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode a picture, uint8 (H, W, C), as PNG: `decode` at the same size gives the same pixels back."""
     out = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(out, "PNG")
+    _image(pixels).save(out, "PNG")
     return out.getvalue()
 
 
@@ -170,9 +180,13 @@ def _open(data: bytes, mode: str, side: int, max_pixels: int) -> tuple[Image.Ima
     return image, (width, height)
 
 
+def _image(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+
+
 def _few_large(image: Image.Image) -> AbstractContextManager[object]:
     """Decode large pictures a few at a time: one of 40 megapixels with alpha takes 600 MB while it is flattened."""
-    return _LARGE_AT_ONCE if image.size[0] * image.size[1] > LARGE_PIXELS else nullcontext()
+    return _LARGE_AT_ONCE if image.size[0] * image.size[1] > jpeg.LARGE_PIXELS else nullcontext()
 
 
 def _small_copy(image: Image.Image, side: int) -> bytes:
@@ -201,9 +215,9 @@ def _reason(error: Exception) -> str:
 
 def _kind(data: bytes) -> str:
     """Pillow's name for the format that the first bytes announce."""
-    if data.startswith(b"\xff\xd8\xff"):
-        if data.count(b"\xff\xda") > MAX_SCANS and len(_SCAN.findall(data)) > MAX_SCANS:
-            raise UnreadablePicture(f"the JPEG has more than {MAX_SCANS} scans; save it as a plain JPEG")
+    if data.startswith(_JPEG):
+        if jpeg.has_too_many_scans(data):
+            raise UnreadablePicture(f"the JPEG has more than {jpeg.MAX_SCANS} scans; save it as a plain JPEG")
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"

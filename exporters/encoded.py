@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from artifacts import pixels
+from artifacts import jpeg, pixels
 from artifacts.bundle import OUTPUT
 from artifacts.pictures import Pictures
 from exporters.frameworks import tf
@@ -136,7 +136,7 @@ def _jpeg(data: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     times = tf.minimum(height, width) // max(shape[:2])
     ratio = tf.reduce_sum(tf.cast(times >= RATIOS[1:], tf.int32))
     data = _within_limits(data, height, width)
-    data = _checked(data, _scans(data) <= pixels.MAX_SCANS, f"the JPEG has more than {pixels.MAX_SCANS} scans")
+    data = _checked(data, _scans(data) <= jpeg.MAX_SCANS, f"the JPEG has more than {jpeg.MAX_SCANS} scans")
 
     def decoded(channels: int) -> tf.Tensor:
         decode = partial(tf.io.decode_jpeg, data, channels, dct_method="INTEGER_ACCURATE")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from artifacts import pixels
+from artifacts import jpeg, pixels
 from artifacts.errors import BadPicture, NotAnImage, PictureTooLarge, UnreadablePicture, UnsupportedFormat
 
 ORIENTED = {  # EXIF orientation -> the rows as a camera stores them, of an upright picture
@@ -304,12 +304,14 @@ def test_flipped_bytes_give_a_picture_or_a_bad_picture(encode):
 
 @damage_warned_of
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_corpus_gives_pictures_or_bad_pictures_and_always_the_same(unpacked, channels):
+def test_the_corpus_gives_pictures_or_bad_pictures_and_the_same_by_pillow_alone(unpacked, channels, monkeypatch):
     wrong, read, refused = [], 0, 0
+    ways = jpeg.decode, lambda *_: None
     for path in sorted(path for path in unpacked("malformed_a").rglob("*") if path.is_file()):
         data = path.read_bytes()
         said = []
-        for _ in range(2):
+        for plainly in ways:
+            monkeypatch.setattr(jpeg, "decode", plainly)
             try:
                 decoded = pixels.decode(data, 24, 32, channels)
             except BadPicture as error:
