@@ -70,9 +70,10 @@ def test_whichever_process_is_asked_tells_of_both(two, pictures, eventually):
     assert sum(value for name, value in found.items() if name.startswith("tintype_model_live digits")) == 1
 
 
-def test_the_dashboard_asks_for_nothing_that_a_server_does_not_tell(two, pictures):
+def test_the_dashboard_asks_for_nothing_that_a_server_does_not_tell(two, pictures, eventually):
     _, client, _ = two
     client.predict(pictures.encoded[0])
+    eventually(lambda: "tintype_drift_pictures digits 1" in scrape(client))  # the other process tells once a second
     told = {name.partition(" ")[0] for name in scrape(client)}
     dashboard = (ROOT / "deploy" / "grafana" / "tintype.json").read_text()
     assert {name for name in re.findall(r"tintype_\w+", dashboard) if name != "tintype_workers"} <= told

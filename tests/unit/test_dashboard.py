@@ -4,8 +4,10 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from artifacts.census import Census, Look
 from serving.records import Record
-from serving.telemetry.exposition import State, exposition
+from serving.telemetry import drift
+from serving.telemetry.exposition import State, as_text, exposition
 from serving.telemetry.requests import RequestMetrics
 from serving.telemetry.stats import EngineStats
 from tests.real import ROOT
@@ -25,6 +27,9 @@ def exposed():
     metrics.add([Record("id", 1.7e9, 0, route="/predict", status=200, pictures=1)])
     model = {"name": "digits", "version": 1, "sha256": "0" * 64, "variant": "fp32"}
     text = exposition(metrics, EngineStats(), State([model], 1, workers=1))
+    counted = Census()
+    counted.add(Look("7", 0.9, 100.0, 1024))
+    text += as_text(drift.families({("digits", 1): counted}, {("digits", 1): counted}))
     return {
         sample.name: set(sample.labels) for family in text_string_to_metric_families(text) for sample in family.samples
     }
