@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from artifacts import redis_url
 from artifacts.errors import WrongUse
 from artifacts.manifest import PRECISIONS
 from artifacts.pixels import MAX_PIXELS
@@ -27,7 +28,8 @@ class Settings:
     """Everything that can be set from outside, resolved."""
 
     home: Path
-    redis_url: str
+    redis_url: str  # with the password of the file, where one is set
+    redis_password_file: str
     folders: "Folders"
     device: str
     runtime: str
@@ -52,7 +54,10 @@ class Settings:
 
     def environ(self) -> dict[str, str]:
         """The TINTYPE_* variables that stand for these settings: for a process that is started with them."""
-        return {f"{PREFIX}{name}": str(getattr(self, name.lower())) for name in SETTINGS}
+        variables = {f"{PREFIX}{name}": str(getattr(self, name.lower())) for name in SETTINGS}
+        if self.redis_password_file:
+            variables[f"{PREFIX}REDIS_URL"] = redis_url.without_password(self.redis_url)
+        return variables
 
     @property
     def runs(self) -> Path:
@@ -171,6 +176,9 @@ SETTINGS = {
     "REDIS_URL": Setting(
         "", _redis_url, "unset: one process, no Redis; `redis://…`: the web processes and the workers meet there"
     ),
+    "REDIS_PASSWORD_FILE": Setting(
+        "", str, "file with the password of `TINTYPE_REDIS_URL`, so that it stands in no environment"
+    ),
     "FOLDERS": Setting(
         "",
         _folders,
@@ -250,6 +258,11 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             values[name.lower()] = setting.read(given.get(name, setting.default))
         except ValueError as error:
             raise WrongUse(f"{PREFIX}{name} must be {error}; received {given[name]!r}") from None
+    if file := values["redis_password_file"]:
+        try:
+            values["redis_url"] = redis_url.with_password(values["redis_url"], file)
+        except ValueError as error:
+            raise WrongUse(f"{PREFIX}REDIS_PASSWORD_FILE {error}") from None
     return Settings(**values)
 
 

@@ -96,18 +96,20 @@ class Deployment:
         self.redis = redis
         self._folder = folder
         self._settings = {
-            "TINTYPE_REDIS_URL": redis.url, "TINTYPE_API_PROCESSES": "2", "TINTYPE_ACCESS_LOG": "off", **settings,
+            "TINTYPE_API_PROCESSES": "2", "TINTYPE_ACCESS_LOG": "off", **settings,
         }  # fmt: skip
         self.programs = []
 
     def worker(self, *arguments, name=None, command=(TINTYPE, "worker"), **settings):
         """Start a worker; `until_alive` and `until_ready` tell when it is there."""
         name = name or f"worker{len(self.programs)}"
+        settings = {"TINTYPE_REDIS_URL": self.redis.url_of("worker"), **self._settings, **settings}
         return self._start(Worker, (*command, "--name", name, *arguments), settings, f"{name}-0")
 
     def server(self, *arguments, port=None, **settings):
         """Start a server that answers when this returns, be it ready or not."""
         port = port or free_port()
+        settings = {"TINTYPE_REDIS_URL": self.redis.url_of("api"), **self._settings, **settings}
         server = self._start(Server, (TINTYPE, "serve", "--port", str(port), *arguments), settings, port)
         until(lambda: live(server), 60, f"{server.err} does not answer")
         return server
@@ -134,7 +136,7 @@ class Deployment:
 
     def _start(self, kind, arguments, settings, *more):
         stem = self._folder / f"{kind.__name__.lower()}-{len(self.programs)}"
-        environment = {**self.home.environment, **self._settings, **settings}
+        environment = {**self.home.environment, **settings}
         program = kind([sys.executable, *arguments], environment, stem, *more)
         self.programs.append(program)
         return program

@@ -31,11 +31,11 @@ class RedisEnds:
         manifest = {"name": "tones", "version": 1, "sha256": "0" * 64, "variants": {"fp32": {"best_batch": best}}}
         shape = {"input": {"height": 2, "width": 2, "channels": 3}}
         stats = EngineStats()
-        self.client = link.connect(server.url)
+        self.client = link.connect(server.url_of("worker"))
         puller = Puller(self.client, "worker", stats, lambda: "")
         runner = Runner(Only(Ready("tones@1", "fp32", best, run)), stats)
         self.engine = Engine(puller, runner, threads)
-        self.mailbox = Mailbox(link.connect(server.url), depth)
+        self.mailbox = Mailbox(link.connect(server.url_of("api")), depth)
         self.predict = RedisLane(self.mailbox, Bundle(Path("/nowhere"), {**manifest, **shape})).predict
         until = time.monotonic() + FAR
         while not self.mailbox.workers:

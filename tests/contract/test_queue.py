@@ -34,11 +34,14 @@ class ThroughCelery:
     """A queue through Redis, and a Celery worker as `tintype worker` starts it, in a thread."""
 
     def __init__(self, server):
-        self._settings = settings.read({"TINTYPE_REDIS_URL": server.url})
-        self.queue = CeleryQueue(celery_app(self._settings))
+        self._server = server
+        self.queue = CeleryQueue(self._app("api"))
+
+    def _app(self, role):
+        return celery_app(settings.read({"TINTYPE_REDIS_URL": self._server.url_of(role)}))
 
     def follow(self, perform, stack):
-        app = celery_app(self._settings)
+        app = self._app("worker")
         app.conf.worker_hijack_root_logger = False
         add_tasks(app, perform)
         stack.enter_context(

@@ -50,7 +50,7 @@ def web(redis_server):
     boxes = []
 
     def made(depth=1000, server=redis_server):
-        boxes.append(Mailbox(link.connect(server.url), depth))
+        boxes.append(Mailbox(link.connect(server.url_of("api")), depth))
         return RedisLane(boxes[-1], TONES)
 
     yield made
@@ -63,7 +63,7 @@ class Worker:
 
     def __init__(self, server, name):
         self.stats = EngineStats()
-        self.client = link.connect(server.url)
+        self.client = link.connect(server.url_of("worker"))
         self.puller = Puller(self.client, name, self.stats, lambda: "")
         self.engine = None
 

@@ -98,7 +98,7 @@ def copied(home, path):
 @contextmanager
 def working(home, redis, **settings):
     """A worker, until it is told to stop."""
-    process = home.start("worker", TINTYPE_REDIS_URL=redis.url, **settings)
+    process = home.start("worker", TINTYPE_REDIS_URL=redis.url_of("worker"), **settings)
     try:
         yield process
     finally:
@@ -115,7 +115,7 @@ def place(request, home, folder, tmp_path_factory):
         if request.param == "workers":
             redis = request.getfixturevalue("shared_redis")
             redis.flush()
-            more = {"TINTYPE_REDIS_URL": redis.url}
+            more = {"TINTYPE_REDIS_URL": redis.url_of("api")}
             stack.enter_context(working(mine, redis))
         _, client = stack.enter_context(serving(mine, **more))
         yield Place(mine, client, redis)

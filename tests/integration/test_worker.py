@@ -40,6 +40,7 @@ def deploy(home, meeting, tmp_path):
     yield deployment
     for each in made:
         each.end()
+        assert each.redis.refusals() == []  # to a role of docker-compose.yml; a flush forgets them
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,7 @@ def running(home, tmp_path_factory):
     deployment.until_ready(server)
     yield deployment, server, worker
     deployment.end()
+    assert redis.refusals() == []  # as above
     redis.stop()
 
 

@@ -23,9 +23,11 @@ def test_auto_is_a_process_a_core_of_those_that_are_ours_and_four_at_most(monkey
     assert settings.read({"TINTYPE_API_PROCESSES": "9"}).api_processes == 9
 
 
-def test_every_setting_can_be_set():
+def test_every_setting_can_be_set(tmp_path):
+    (tmp_path / "password").write_text("secret")
     given = {"HOME": "/srv/t", "DEVICE": "cuda", "API_PROCESSES": "2", "DEADLINE_MS": "3", "MAX_BODY_MB": "4",
-             "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7", "REDIS_URL": "redis://:secret@host:6379/1",
+             "MAX_PIXELS": "5", "MAX_PICTURES": "6", "QUEUE_DEPTH": "7", "REDIS_URL": "redis://api@host:6379/1",
+             "REDIS_PASSWORD_FILE": f"{tmp_path}/password",
              "RUNTIME": "saved_model", "TF_SERVING": "host:8500", "VARIANT": "fp16", "BATCH_DELAY_MS": "8",
              "ACCESS_LOG": "off", "DRAIN_MS": "9", "FOLDERS": "/srv/a:/srv/b", "KEYS": "/etc/keys.json",
              "ASK_KEYS": "always", "KEY": "tintype_secret", "RATE_LIMIT": "10", "RATE_BURST": "11",
@@ -33,7 +35,7 @@ def test_every_setting_can_be_set():
              "DRIFT_SECONDS": "12"}  # fmt: skip
     assert given.keys() == settings.SETTINGS.keys()
     read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
-    for name, text in given.items():
+    for name, text in {**given, "REDIS_URL": "redis://api:secret@host:6379/1"}.items():
         assert str(getattr(read, name.lower())) == text
     assert settings.read(read.environ()) == read
     assert settings.read(settings.read({}).environ()) == settings.read({})
