@@ -10,7 +10,7 @@ from collections.abc import Callable
 from artifacts import settings as settings_module
 from artifacts.errors import TintypeError, UnknownModel
 from artifacts.settings import Settings
-from commands import bench, deploying, jobs, keys, model_files, serving, store, training
+from commands import bench, deploying, jobs, keys, model_files, retrain, serving, store, training
 
 FAILED = 1
 INTERRUPTED = 130  # as shells count a death by SIGINT
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--json", action="store_true", help="print one JSON document instead of text")
         return added
 
-    for room in (training, model_files, store, deploying, serving, jobs, keys, bench):
+    for room in (training, model_files, store, retrain, deploying, serving, jobs, keys, bench):
         room.add_to(add)
     demo = add("demo", _demo, "go from nothing to a served model and a classified folder")
     demo.add_argument("--once", action="store_true", help="stop after one prediction instead of staying up")

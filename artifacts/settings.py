@@ -80,6 +80,11 @@ class Settings:
         return _folder(self.keys) if self.keys else self.home / "keys.json"
 
     @property
+    def trainings(self) -> Path:
+        """Where trainings that go from the pictures to production lie."""
+        return self.home / "trainings"
+
+    @property
     def cache(self) -> Path:
         """Where decoded pictures that do not fit in memory lie, and data sets that were downloaded."""
         return self.home / "cache"
@@ -172,7 +177,7 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 
 SETTINGS = {
-    "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`, `cache/`"),
+    "HOME": Setting("./var", _folder, "folder of `runs/`, `models/`, `jobs/`, `trainings/`, `cache/`"),
     "REDIS_URL": Setting(
         "", _redis_url, "unset: one process, no Redis; `redis://…`: the web processes and the workers meet there"
     ),

@@ -20,11 +20,11 @@ def add_to(add: Add) -> None:
     export = add("export", _export, "export a run to SavedModel and ONNX, proven equal to the Keras model")
     export.add_argument("run", metavar="RUN", help="path or id of a run, or `latest`")
     export.add_argument("--name", metavar="MODEL", help="name of the model (default: the run's)")
-    precisions = {"type": _precisions, "metavar": "LIST"}
+    listed: dict[str, Any] = {"type": precisions, "metavar": "LIST"}
     made = f"comma-separated; {PRECISIONS[0]} is always made (default: {','.join(PRECISIONS)})"
-    export.add_argument("--precision", **precisions, default=PRECISIONS, help=made)
+    export.add_argument("--precision", **listed, default=PRECISIONS, help=made)
     kept = "comma-separated; keep these although the gate refuses them, which the manifest records"
-    export.add_argument("--allow", **precisions, default=(), help=kept)
+    export.add_argument("--allow", **listed, default=(), help=kept)
     export.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
     profile = add("profile", _profile, "measure anew on this machine how fast every variant of a version runs")
     profile.add_argument("model", metavar="NAME[@VERSION]", help="default: the version in production")
@@ -97,8 +97,12 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _precisions(text: str) -> tuple[str, ...]:
-    """`fp32,int8` as names."""
+def precisions(text: str) -> tuple[str, ...]:
+    """`fp32,int8` as names.
+
+    Raises:
+        ArgumentTypeError: one is no precision.
+    """
     names = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"must be some of {','.join(PRECISIONS)}; received {text!r}")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from artifacts import run as runs
+from artifacts.data_sets import NAMED
 from artifacts.errors import TintypeError, WrongUse
 from artifacts.settings import Settings
 from commands import Add
 from commands.home import check_writable
 from printing import print_json, print_table
 
-NAMED = "digits, mnist, fashion_mnist, cifar10, crosses_noughts"
+DATA_SETS = ", ".join(NAMED)
 
 
 def add_to(add: Add) -> None:
@@ -22,7 +23,7 @@ def add_to(add: Add) -> None:
         "data",
         nargs="?",
         metavar="DATA",
-        help=f"{NAMED}, or a folder of class/*.jpg or train|validation|test/class/*.jpg",
+        help=f"{DATA_SETS}, or a folder of class/*.jpg or train|validation|test/class/*.jpg",
     )
     train.add_argument("--preset", help="architecture and recipe (default: one that fits; see `tintype presets`)")
     train.add_argument("--name", metavar="MODEL", help="name of the model (default: that of the data)")
@@ -45,9 +46,6 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.resume:
         run = resume(arguments.resume, runs=settings.runs, cache=settings.cache)
     else:
-        overrides = dict(_pair(text) for text in arguments.set)
-        if arguments.epochs is not None:
-            overrides["epochs"] = str(arguments.epochs)
         run = train(
             arguments.data,
             arguments.preset,
@@ -55,7 +53,7 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> None:
             cache=settings.cache,
             name=arguments.name,
             data_dir=arguments.data_dir,
-            overrides=overrides,
+            overrides=overrides(arguments),
             find_rate=arguments.find_rate,
         )
     metrics = run.metrics()
@@ -68,10 +66,20 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> None:
     print(run.path)
 
 
+def overrides(arguments: argparse.Namespace) -> dict[str, str]:
+    """What `--set` and `--epochs` change of a recipe, as text.
+
+    Raises:
+        WrongUse: one is no key=value.
+    """
+    changed = dict(_pair(text) for text in arguments.set)
+    return changed if arguments.epochs is None else {**changed, "epochs": str(arguments.epochs)}
+
+
 def _check_train(arguments: argparse.Namespace) -> None:
     given = ("data", "preset", "name", "epochs", "set", "data_dir", "find_rate")
     if not arguments.resume and not arguments.data:
-        raise WrongUse(f"DATA is missing: {NAMED}, or a folder of pictures; or go on with --resume RUN")
+        raise WrongUse(f"DATA is missing: {DATA_SETS}, or a folder of pictures; or go on with --resume RUN")
     if arguments.resume and (extra := [name for name in given if getattr(arguments, name)]):
         words = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in extra)
         raise WrongUse(f"--resume goes on as the run was begun; leave out {words}")

@@ -13,6 +13,7 @@ TintypeError
 ├── TooLarge             413  more bytes or pictures than the limits
 ├── QueueFull            429  too many pictures wait; come back
 ├── UnknownJob           404  no job of this id
+├── UnknownTraining      404  no training of this id
 ├── NotFinished          409  a job that has no results yet, or that is at work
 ├── Worse                409  a version that is not good enough for production
 ├── Incomparable         409  a version that cannot be compared with what is in production
@@ -120,6 +121,13 @@ class UnknownJob(TintypeError):
     """No job of this id."""
 
     code = "unknown_job"
+    status = 404
+
+
+class UnknownTraining(TintypeError):
+    """No training of this id."""
+
+    code = "unknown_training"
     status = 404
 
 

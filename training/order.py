@@ -1,11 +1,13 @@
 """What a person asked to be trained: from the command line, or from the config.toml of a run that is to go on."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from artifacts.data_sets import NAMED
 from artifacts.errors import BadData, BadRun, WrongUse
 from artifacts.pictures import LEAST
 from artifacts.run import Run
@@ -13,8 +15,8 @@ from artifacts.store import check_name
 from training import presets
 from training.config import READERS, Recipe, at_input, resolve, write_shape
 from training.data import split
-from training.data.dataset import Data
-from training.data.sources import NAMED, load, model_name
+from training.data.dataset import PARTS, Data
+from training.data.sources import load, model_name
 from training.narration import say
 from training.readers import Shape
 
@@ -31,6 +33,8 @@ class Order:
     preset: presets.Preset
     recipe: Recipe
     asked: frozenset[str] = frozenset()  # keys of the recipe that the person set
+    after: str = ""  # the run whose division it keeps
+    known: Mapping[str, str] = field(default_factory=dict)  # sha256 -> part, of that division
 
     def read(self, cache: Path) -> tuple[Data, split.Split]:
         """The pictures, with the recipe's input decided, and their division.
@@ -51,15 +55,17 @@ class Order:
         if "validation_share" not in self.asked and share * np.count_nonzero(data.parts == "train") < FEWEST:
             given.add("validation_share")  # the preset's is meant for its own data set; these pictures are few
         data = replace(data, recipe=replace(data.recipe, **dict.fromkeys(given)))
-        return data, split.divide(data)
+        return data, split.divide(data, self.known)
 
     def config(self, data: Data, backend: str) -> dict[str, Any]:
         """What config.toml holds."""
         local = {"data_dir": str(self.data_dir.resolve())} if self.data_dir else {}
         source = self.data if self.data in NAMED else str(Path(self.data).resolve())
         shares = {f"{part}_share": share for part, share in split.cut_shares(data).items()}
-        about = {"name": self.name, "data": source, **local, "preset": self.preset.name, "model": self.preset.model}
-        return {**about, "backend": backend, **data.recipe.to_toml(), **shares}
+        after = {"after": self.after} if self.after else {}
+        about = {"name": self.name, "data": source, **local, **after}
+        network = {"preset": self.preset.name, "model": self.preset.model}
+        return {**about, **network, "backend": backend, **data.recipe.to_toml(), **shares}
 
     def _at_input(self, native: Shape | None) -> Recipe:
         """As `config.at_input`; a person is told when pictures are enlarged unasked."""
@@ -82,6 +88,36 @@ def fresh(data: str, preset: str | None, name: str | None, data_dir: Path | None
     return Order(check_name(name or model_name(data)), data, data_dir, chosen, recipe, frozenset(overrides))
 
 
+def again(  # noqa: PLR0913, PLR0917 - what the command line gives
+    earlier: Run, data: str, preset: str | None, name: str, data_dir: Path | None, overrides: dict[str, str]
+) -> Order:
+    """What to train after an earlier run: its network and recipe, unless a preset is named, and its division.
+
+    Pictures that the earlier run knew stay in their part: what it was trained on never becomes a test of its successor.
+
+    Raises:
+        BadRun: it was not trained here, or its config.toml cannot be read.
+        WrongUse: as in `fresh`.
+    """
+    asked = fresh(data, preset, name, data_dir, overrides) if preset else _as(earlier, data, name, data_dir, overrides)
+    return replace(asked, after=earlier.id, known=_parts(earlier))
+
+
+def _as(earlier: Run, data: str, name: str, data_dir: Path | None, overrides: dict[str, str]) -> Order:
+    config = earlier.config()
+    if "preset" not in config:
+        raise BadRun(f"{earlier.id} was not trained here, so that there is no recipe to go by; name one with --preset")
+    known = presets.read(config["preset"])
+    preset = replace(known, model=config["model"], recipe={key: config[key] for key in READERS if key in config})
+    return Order(check_name(name), data, data_dir, preset, resolve(preset, overrides), frozenset(overrides))
+
+
+def _parts(run: Run) -> dict[str, str]:
+    """sha256 -> part, of a run's division."""
+    division = run.division()
+    return {entry["sha256"]: part for part in PARTS for entry in division.get(part, [])}
+
+
 def of_run(run: Run) -> Order:
     """What a run was made of.
 
@@ -93,6 +129,10 @@ def of_run(run: Run) -> Order:
         decided = {key: READERS[key](str(config[key])) for key in READERS if key in config}
         preset = replace(presets.read(config["preset"]), model=config["model"])
         data_dir = Path(config["data_dir"]) if "data_dir" in config else None
-        return Order(config["name"], config["data"], data_dir, preset, Recipe(**decided), frozenset(decided))
+        after = config.get("after", "")
+        known = _parts(run) if after else {}  # its own, which it has written before it began
+        return Order(
+            config["name"], config["data"], data_dir, preset, Recipe(**decided), frozenset(decided), after, known
+        )
     except (KeyError, TypeError, ValueError, WrongUse) as error:
         raise BadRun(f"{run.path / 'config.toml'} does not describe a training ({error}); train anew") from error

@@ -20,6 +20,7 @@ from training import backend, order
 from training.config import Recipe
 from training.data import encoded, split
 from training.data.dataset import Data
+from training.data.sources import model_name
 from training.narration import announce, say
 from training.order import Order
 
@@ -39,11 +40,13 @@ def train(  # noqa: PLR0913 - what the command line gives
     data_dir: Path | None = None,
     overrides: dict[str, str] | None = None,
     find_rate: bool = False,
+    run_id: str | None = None,
+    after: Run | None = None,
 ) -> Run:
     """Train a model.
 
     Args:
-        data: one of `training.data.sources.NAMED`, or a folder of pictures.
+        data: one of `artifacts.data_sets.NAMED`, or a folder of pictures.
         preset: which model, and how; without it, the one for this data.
         runs: the folder in which the run's own is made.
         cache: the folder for decoded pictures that do not fit in memory, and for downloads.
@@ -51,13 +54,20 @@ def train(  # noqa: PLR0913 - what the command line gives
         data_dir: local copies of the data set's files.
         overrides: of the preset's recipe, as text: {"epochs": "3"}.
         find_rate: look for a learning rate first, and train with it.
+        run_id: from `new_id`, where it has to be known before; without it, a new one.
+        after: an earlier run, whose recipe (without a preset) and whose division are kept.
 
     Raises:
         WrongUse: a preset, key, value or name that does not exist or makes no sense.
         BadData: the pictures are missing, damaged, or cannot be trained on.
+        BadRun: the earlier run cannot be gone by.
         TintypeError: the training diverged.
     """
-    asked = order.fresh(data, preset, name, data_dir, overrides or {})
+    overrides = overrides or {}
+    if after:
+        asked = order.again(after, data, preset, name or model_name(data), data_dir, overrides)
+    else:
+        asked = order.fresh(data, preset, name, data_dir, overrides)
     pictures, divided = asked.read(cache)
     announce(pictures, divided, asked.preset.name)
     say("loading Keras")
@@ -65,7 +75,7 @@ def train(  # noqa: PLR0913 - what the command line gives
     recipe = replace(pictures.recipe, precision=backend.policy(pictures.recipe.precision))
     pictures = replace(pictures, recipe=recipe)
     model = build(asked.preset.model, recipe, len(pictures.labels))
-    run = Run(runs / new_id(asked.name))
+    run = Run(runs / (run_id or new_id(asked.name)))
     run.path.mkdir(parents=True)
     try:
         if find_rate:

@@ -45,9 +45,10 @@ def blueprint(store: Store, settings: Settings) -> Blueprint:
 
 
 def _gate(store: Store, settings: Settings, require: str) -> Check:
-    from serving.comparison.gate import Gate, measure_here  # with ONNX Runtime: not in a process before workers
+    from serving.comparison.child import measure_in_a_child  # with ONNX Runtime: not in a process before workers
+    from serving.comparison.gate import Gate
 
-    return Gate(store, requirement.parse(require), measure_here(settings))
+    return Gate(store, requirement.parse(require), measure_in_a_child(settings))
 
 
 def _told(store: Store, name: str, alias: str, version: int) -> dict[str, Any]:

@@ -41,6 +41,7 @@ CODES = {  # promised to every program that reads them: an entry may be added an
     "TooLarge": ("too_large", 413),
     "QueueFull": ("queue_full", 429),
     "UnknownJob": ("unknown_job", 404),
+    "UnknownTraining": ("unknown_training", 404),
     "NotFinished": ("not_finished", 409),
     "Worse": ("worse", 409),
     "Incomparable": ("incomparable", 409),

@@ -8,12 +8,10 @@ import sys
 
 import pytest
 
-import commands.training
 from artifacts.settings import SETTINGS
 from artifacts.store import Store
 from tests.real import ROOT, Client, form, free_port, wait_answering
 from training.config import READERS
-from training.data.sources import NAMED
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)]
@@ -103,7 +101,3 @@ def test_every_key_of_a_recipe_is_in_the_table_and_no_other():
     table = README.partition("| key | meaning |")[2].partition("\n\n")[0]
     told = [key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(told) == sorted(READERS)
-
-
-def test_the_data_sets_of_the_help_are_those_that_are_read():
-    assert commands.training.NAMED.split(", ") == list(NAMED)

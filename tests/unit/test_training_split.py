@@ -167,3 +167,27 @@ def test_many_classes_are_divided_quickly():
     divided = split.divide(found)
     assert time.perf_counter() - started < 2
     assert [len(rows) for rows in divided.values()] == [70_000, 15_000, 15_000]
+
+
+def test_what_an_earlier_division_knows_stays_in_its_part(digits):
+    before = split.divide(digits)
+    known = {digits.sha256[row]: part for part, rows in before.items() for row in rows[:-20]}
+    grown = replace(digits, recipe=replace(digits.recipe, seed=5))
+    divided = split.divide(grown, known)
+    for part, rows in before.items():
+        assert set(rows[:-20]) <= set(divided[part])
+    assert {part: len(rows) for part, rows in divided.items()} == pytest.approx(
+        {part: len(rows) for part, rows in before.items()}, abs=4
+    )
+    everything = {digits.sha256[row]: part for part, rows in before.items() for row in rows}
+    assert json.loads(split.write(grown, split.divide(grown, everything)))["digest"].startswith("661ae5ef41095823")
+
+
+def test_an_earlier_part_that_the_data_set_gives_itself_now_is_not_asked(digits):
+    before = split.divide(digits)
+    parts = np.full(len(digits.files), "train")
+    parts[:300] = "test"
+    known = {digits.sha256[row]: part for part, rows in before.items() for row in rows}
+    divided = split.divide(replace(digits, parts=parts), known)
+    assert divided["test"].tolist() == list(range(300))
+    assert sorted(np.concatenate(list(divided.values()))) == list(range(1797))

@@ -4,12 +4,10 @@ import difflib
 import re
 from pathlib import Path
 
+from artifacts.data_sets import LOCAL, NAMED
 from artifacts.errors import WrongUse
 from training.data import arrays, cifar10, drawings, duplicates, folder, idx
 from training.data.dataset import AtInput, Data
-
-LOCAL = ("mnist", "fashion_mnist", "cifar10")  # those whose files may lie on this machine
-NAMED = ("digits", *LOCAL, "crosses_noughts")
 
 
 def load(name: str, at_input: AtInput, data_dir: Path | None, cache: Path) -> Data:

@@ -1,7 +1,7 @@
 """The division into train, validation and test: stratified, seeded, recorded, copies of a picture together."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,12 @@ Rows = NDArray[np.int64]  # ascending positions in the data
 Split = dict[str, Rows]  # part -> its positions
 
 
-def divide(data: Data) -> Split:
+def divide(data: Data, known: Mapping[str, str] | None = None) -> Split:
     """Keep the parts that the data set gives, and cut the missing ones from train, class by class.
+
+    Args:
+        data: all pictures.
+        known: sha256 -> part, of an earlier division: what was in a part stays in it, and only the others are dealt.
 
     Raises:
         WrongUse: as `cut_shares`.
@@ -26,9 +30,12 @@ def divide(data: Data) -> Split:
     rng = np.random.default_rng(data.recipe.seed)
     split: dict[str, list[int]] = {part: np.flatnonzero(data.parts == part).tolist() for part in PARTS}
     pool, split["train"] = np.array(split["train"], dtype=np.int64), []
-    placed: dict[str, str] = {}  # sha256 -> part, where a picture also stands under another label
+    # sha256 -> part: of an earlier division, or where a picture also stands under another label
+    placed = {digest: part for digest, part in (known or {}).items() if part in shares or part == "train"}
     for label, mine in zip(data.labels, by_class(data, pool), strict=True):
         groups = groups_of_copies(data.sha256, rng.permutation(mine))
+        if known:  # first, so that the others are dealt into the room that is left
+            groups = dict(sorted(groups.items(), key=lambda each: each[0] not in known))
         room = {part: max(1, round(len(mine) * share)) for part, share in shares.items()}
         for part, positions in _dealt(groups, room, placed, label).items():
             split[part] += positions
