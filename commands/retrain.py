@@ -129,7 +129,8 @@ def _alone(training: "Training", settings: Settings, *, led: bool) -> Iterator[N
             print_note("another training is at work on this device; waiting for it")
             held.enter_context(files.locked(device))
         yield
-        training.leases.clear(WORK)
+        if not led:
+            training.leases.clear(WORK)
 
 
 def _carry_out(training: "Training", settings: Settings) -> None:

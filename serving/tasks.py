@@ -68,7 +68,7 @@ class CeleryQueue:
         Raises:
             ConnectionError: Redis does not answer.
         """
-        with _reached():
+        with reached():
             self._app.send_task(NAMES[hint.act], (hint.job, hint.chunk), queue=BATCH, ignore_result=True)
 
     def waiting(self) -> int:
@@ -77,12 +77,17 @@ class CeleryQueue:
         Raises:
             ConnectionError: Redis does not answer.
         """
-        with _reached(), self._app.connection_or_acquire() as connection:
+        with reached(), self._app.connection_or_acquire() as connection:
             return int(connection.default_channel.queue_declare(BATCH).message_count)
 
 
 @contextmanager
-def _reached() -> Iterator[None]:
+def reached() -> Iterator[None]:
+    """Say in our own way that Redis is away.
+
+    Raises:
+        ConnectionError: it is.
+    """
     try:
         yield
     except (OperationalError, RedisError) as error:

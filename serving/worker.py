@@ -29,12 +29,13 @@ from serving.engine.local import threads_for
 from serving.engine.turns import Turns
 from serving.lanes.redis import link
 from serving.lanes.redis.puller import Puller
-from serving.queue import BATCH, ONLINE, celery_app
+from serving.queue import BATCH, ONLINE, TRAIN, celery_app
 from serving.tasks import folder_work
 from serving.telemetry.batch_log import BatchLog
 from serving.telemetry.exposition import SHARED, State, exposition
 from serving.telemetry.outlets import outlet
 from serving.telemetry.stats import EngineStats
+from serving.trainings.planning import train_work
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +101,11 @@ def work(settings: Settings, queues: list[str], name: str) -> int:
     app = celery_app(settings)
     with ExitStack() as lock:
         host = Host(settings, _name(settings, name, lock))
-        host.load()  # before Celery starts: an error here is a sentence, and the worker does not start
+        if {ONLINE, BATCH}.intersection(queues):  # a trainer needs the memory for itself
+            host.load()  # before Celery starts: an error here is a sentence, and the worker does not start
         folders = folder_work(app, settings, host.models, host.turns) if BATCH in queues else nullcontext()
-        with folders:
+        trainings = train_work(app, settings) if TRAIN in queues else nullcontext()
+        with folders, trainings:
             return _consume(app, host, queues)
 
 

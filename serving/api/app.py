@@ -11,7 +11,7 @@ from artifacts import settings as settings_module
 from artifacts.errors import TintypeError
 from artifacts.settings import MEGABYTE, Settings
 from serving.access.guard import open_guard
-from serving.api import console, deploys, drift, health, jobs, metrics, models, predict
+from serving.api import console, deploys, drift, health, jobs, metrics, models, predict, trainings
 from serving.api.predictor import Predictor
 from serving.api.problems import Problems
 from serving.api.state import State
@@ -71,6 +71,7 @@ def build(settings: Settings, shared: Path | None = None, board: Board | None = 
     app.register_blueprint(models.blueprint(state.models))
     app.register_blueprint(deploys.blueprint(state.models.store, settings))
     app.register_blueprint(jobs.blueprint(state, settings))
+    app.register_blueprint(trainings.blueprint(state, settings))
     app.register_blueprint(health.blueprint(state))
     app.register_blueprint(console.blueprint())
     sink = open_sink(settings, app.url_map, state.text, shared, os.environ)

@@ -46,4 +46,4 @@ def read(request: Request, fields: Mapping[str, type | tuple[type, ...]]) -> dic
     return given
 
 
-_KINDS = {int: "a whole number", str: "a text", float: "a number", bool: "true or false"}
+_KINDS = {int: "a whole number", str: "a text", float: "a number", bool: "true or false", dict: "an object"}

@@ -52,9 +52,9 @@ def _add_orders(routes: Blueprint, jobs: Jobs, state: State, settings: Settings)
 
     @routes.get("")
     def every() -> Response:
-        limit = _limit(request.args.get("limit", str(PAGE)))
-        page = jobs.page(limit, request.args.get("before"))
-        following = page[-1].id if len(page) == limit else None
+        most = limit(request.args.get("limit", str(PAGE)))
+        page = jobs.page(most, request.args.get("before"))
+        following = page[-1].id if len(page) == most else None
         return _json({"jobs": [describe(job) for job in page], "before": following})
 
     @routes.get("/<name>")
@@ -137,7 +137,12 @@ def _finished(job: Job) -> Job:
     return job
 
 
-def _limit(text: str) -> int:
+def limit(text: str) -> int:
+    """How many are on a page.
+
+    Raises:
+        BadRequest: as many are not.
+    """
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
         raise BadRequest(f"limit must be a whole number from 1 to {MOST}; received {text[:40]!r}")
     return int(text)

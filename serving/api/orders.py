@@ -58,7 +58,7 @@ def read_order(request: Request, models: Models, settings: Settings) -> Asked:
     del identity["variant"]
     source = next((name for name in SOURCES if name in given), "upload")
     order = Order(place[0], identity, settings.max_pixels, _priority(given), source, place[1])
-    return Asked(order, _filler(pictures) if pictures else None, _key(request, body))
+    return Asked(order, _filler(pictures) if pictures else None, idempotency_key(request, body))
 
 
 def _json(request: Request) -> dict[str, Any]:
@@ -127,7 +127,12 @@ def _priority(given: dict[str, Any]) -> int:
     return PRIORITY if priority is None else priority
 
 
-def _key(request: Request, body: str) -> Key | None:
+def idempotency_key(request: Request, body: str) -> Key | None:
+    """The Idempotency-Key of a request whose content is `body`; None without one.
+
+    Raises:
+        BadRequest: it is empty or too long.
+    """
     text = request.headers.get(KEY)
     if text is None:
         return None

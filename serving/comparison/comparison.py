@@ -81,8 +81,13 @@ def compare(candidate: Bundle, current: Bundle | None, load: Open) -> Comparison
 
 def place(candidate: Bundle, current: Bundle | None) -> Path:
     """The file of a comparison; its page lies beside it, as .html."""
-    against = f"-{current.version}" if current else ""
-    return candidate.path.parent / FOLDER / f"{candidate.version}{against}.json"
+    return place_of(candidate.path.parent, candidate.version, current.version if current else None)
+
+
+def place_of(home: Path, candidate: int, current: int | None) -> Path:
+    """The same, by the folder of the model and the numbers of the versions."""
+    against = "" if current is None else f"-{current}"
+    return home / FOLDER / f"{candidate}{against}.json"
 
 
 def read(candidate: Bundle, current: Bundle | None) -> Comparison | None:
