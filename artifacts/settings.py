@@ -31,6 +31,9 @@ class Settings:
     redis_url: str  # with the password of the file, where one is set
     redis_password_file: str
     folders: "Folders"
+    job_days: int
+    webhook_hosts: "Names"
+    webhook_secret: str
     device: str
     runtime: str
     tf_serving: str
@@ -49,7 +52,7 @@ class Settings:
     key: str = field(repr=False)
     rate_limit: int
     rate_burst: int
-    cors_origins: "Origins"
+    cors_origins: "Names"
     drift_seconds: int
 
     def environ(self) -> dict[str, str]:
@@ -99,8 +102,8 @@ class Folders(tuple[str, ...]):
         return os.pathsep.join(self)
 
 
-class Origins(tuple[str, ...]):
-    """Origins of web pages (RFC 6454); as text, separated by commas."""
+class Names(tuple[str, ...]):
+    """Of hosts, perhaps with a port, or origins of web pages (RFC 6454); as text, separated by commas."""
 
     __slots__ = ()
 
@@ -144,6 +147,13 @@ def _root(text: str) -> str:
     return text.rstrip("/")
 
 
+def _hosts(text: str) -> Names:
+    found = Names(each.strip().lower() for each in text.split(",") if each.strip())
+    if not all(re.fullmatch(r"[a-z0-9._-]+(:[0-9]{1,5})?", each) for each in found):
+        raise ValueError("names of hosts separated by commas, such as hooks.example.org,127.0.0.1:9000")
+    return found
+
+
 def _processes(text: str) -> int:
     return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if text == "auto" else _whole(256)(text)
 
@@ -160,8 +170,8 @@ def _host_and_port(text: str) -> str:
     return text
 
 
-def _origins(text: str) -> Origins:
-    origins = Origins(each.strip() for each in text.split(",") if each.strip())
+def _origins(text: str) -> Names:
+    origins = Names(each.strip() for each in text.split(",") if each.strip())
     if not all(re.fullmatch("https?://[a-z0-9.:\\[\\]-]+", each) for each in origins):
         raise ValueError("origins such as https://app.example.org, in small letters, separated by commas; * is none")
     return origins
@@ -188,6 +198,17 @@ SETTINGS = {
         "",
         _folders,
         "roots that jobs over HTTP may read, also `s3://…`, `gs://…`, separated as in PATH; unset: they may read none",
+    ),
+    "JOB_DAYS": Setting(
+        "0", _whole(36_500, least=0), "days after which a folder job that is over is deleted with its files; 0: never"
+    ),
+    "WEBHOOK_HOSTS": Setting(
+        "",
+        _hosts,
+        "`hooks.example.org,intranet:9000`: hosts that may be told of a job's end; unset: there are no webhooks",
+    ),
+    "WEBHOOK_SECRET": Setting(
+        "", str, "file of the secret, `whsec_` and base64, with which webhooks are signed; for the workers as well"
     ),
     "DEVICE": Setting(
         AUTO,

@@ -48,6 +48,8 @@ def classify_there(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.model:
         reference = parse(arguments.model)._asdict()
         order |= {"model": reference.pop("name"), **{key: value for key, value in reference.items() if value}}
+    if arguments.webhook:
+        order["webhook"] = arguments.webhook
     told = _watch(server, server.create(order)["id"])
     if arguments.out and told["status"] == "succeeded":
         arguments.out.mkdir(parents=True, exist_ok=True)

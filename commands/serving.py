@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from artifacts.errors import TintypeError
+from artifacts.errors import TintypeError, WrongUse
 from artifacts.settings import Settings
 from artifacts.store import Reference, Store, parse
 from commands import Add
@@ -38,6 +38,7 @@ def add_to(add: Add) -> None:
         "--out", type=Path, metavar="DIR", help="where the table goes (default: in jobs/ of TINTYPE_HOME)"
     )
     classify.add_argument("--url", help="have a `tintype serve` do it; FOLDER is then under its TINTYPE_FOLDERS")
+    classify.add_argument("--webhook", metavar="URL", help="with --url: an address that is told of the end, signed")
     add_key_file(classify)
     for command in (predict, classify):
         command.add_argument("--model", metavar="NAME[@VERSION]", help="default: the only model in production")
@@ -106,6 +107,8 @@ def _classify(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.url:
         classify_there(arguments, settings)
         return
+    if arguments.webhook:
+        raise WrongUse("--webhook goes with --url: it is the server that tells of the end; here the command ends then")
     store, reference = _wanted(arguments.model, settings)
     version = store.path(reference.name, store.resolve(reference))
     from serving.jobs.classify import classify

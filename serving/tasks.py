@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from artifacts.settings import Settings
 from serving.engine.hosted import HostedModels
 from serving.engine.turns import Turns
+from serving.jobs.chores import chores
 from serving.jobs.decoders import Decoders
 from serving.jobs.hints import ACTS, Hint
 from serving.jobs.models import JobModels
@@ -33,7 +34,8 @@ def folder_work(app: Celery, settings: Settings, models: HostedModels, turns: Tu
     jobs, closed = Jobs(settings.jobs), threading.Event()
     hands = Hands(Decoders(), len(os.sched_getaffinity(0)), turns.background)
     add_tasks(app, Work(jobs, JobModels(models.live, settings), hands).perform)
-    planning = threading.Thread(target=Planner(jobs, CeleryQueue(app)).run, args=(closed,), name="planner")
+    planner = Planner(jobs, CeleryQueue(app), chores(jobs, settings))
+    planning = threading.Thread(target=planner.run, args=(closed,), name="planner")
     planning.start()
     try:
         yield

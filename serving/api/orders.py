@@ -20,8 +20,9 @@ from serving.jobs.folders import Folder
 from serving.jobs.manifest import MANIFESTS
 from serving.jobs.roots import find_folder, find_manifest
 from serving.jobs.store import PRIORITIES, PRIORITY, Key, Order
+from serving.jobs.webhook import check
 
-FIELDS = ("folder", "manifest", "model", "version", "alias", "priority")
+FIELDS = ("folder", "manifest", "model", "version", "alias", "priority", "webhook")
 SOURCES = FIELDS[:2]
 KEY = "Idempotency-Key"
 _KEY_LENGTH = 255
@@ -42,6 +43,7 @@ def read_order(request: Request, models: Models, settings: Settings) -> Asked:
 
     Raises:
         BadRequest, WrongMediaType, NoPicture, TooLarge: it makes no sense.
+        NotNow: it wants a webhook, and there is nothing to sign it with.
         UnknownModel, ModelRequired, BadBundle: its model is not to be had.
     """
     if request.mimetype == "multipart/form-data":
@@ -57,7 +59,10 @@ def read_order(request: Request, models: Models, settings: Settings) -> Asked:
     identity = models.get(reference).bundle.identity("")
     del identity["variant"]
     source = next((name for name in SOURCES if name in given), "upload")
-    order = Order(place[0], identity, settings.max_pixels, _priority(given), source, place[1])
+    webhook = given.get("webhook", "")
+    if "webhook" in given:
+        check(webhook, settings)
+    order = Order(place[0], identity, settings.max_pixels, _priority(given), source, place[1], webhook)
     return Asked(order, _filler(pictures) if pictures else None, idempotency_key(request, body))
 
 

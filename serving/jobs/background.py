@@ -17,6 +17,7 @@ from artifacts import settings as settings_module
 from artifacts.errors import Busy
 from artifacts.settings import Settings
 from serving.children import die_with_parent, environment
+from serving.jobs.chores import chores
 from serving.jobs.decoders import NICE, Decoders
 from serving.jobs.local_queue import LocalQueue
 from serving.jobs.pipeline import Hands
@@ -32,9 +33,11 @@ log = logging.getLogger(__name__)
 def keep(settings: Settings) -> None:
     """In each web process: have the one process running while there is a job. Never returns."""
     jobs = Jobs(settings.jobs)
+    webhooks, retention = chores(jobs, settings)
     while True:
         try:
-            if jobs.active():
+            retention.turn()
+            if jobs.active() or webhooks.busy:
                 with suppress(Busy), files.locked(settings.jobs / ".background.lock", wait=False):
                     _run(settings)
         except OSError as error:
@@ -57,10 +60,12 @@ def work(settings: Settings) -> None:
     jobs, queue, closed = Jobs(settings.jobs), LocalQueue(), threading.Event()
     hands = Hands(Decoders(), threads=len(os.sched_getaffinity(0)), give_way=lambda: None)
     performer = Work(jobs, JobModels(HostedModels(settings).live, settings), hands)
-    planning = threading.Thread(target=Planner(jobs, queue).run, args=(closed,), name="planner")
+    webhooks, retention = chores(jobs, settings)
+    planner = Planner(jobs, queue, (webhooks, retention))
+    planning = threading.Thread(target=planner.run, args=(closed,), name="planner")
     planning.start()
     try:
-        queue.work(performer.perform, lambda: bool(jobs.active()))
+        queue.work(performer.perform, lambda: bool(jobs.active()) or webhooks.busy)
     finally:
         closed.set()
         planning.join()

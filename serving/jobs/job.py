@@ -6,11 +6,13 @@
     jobs/<id>/parts/          a part for every chunk that is done, a thousand a folder
     jobs/<id>/paused          a marker; its text says why. Likewise `failed` and `cancelled`
     jobs/<id>/summary.json    comes last: with it the results are complete
+    jobs/<id>/webhook/        what is told of its end, and how far that is
 
 The status is nowhere written down, so no kill can leave a wrong one.
 """
 
 import json
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,6 +68,7 @@ class Job:
     priority: int
     source: str  # folder, manifest or upload
     manifest: str  # its name in inputs/, or nothing
+    webhook: str = ""  # an address that is told of its end
 
     @property
     def id(self) -> str:
@@ -103,11 +106,18 @@ class Job:
                 return (self.path / marker).read_text(encoding="utf-8") or NO_ROOM
         return None
 
+    def seconds_over(self) -> float | None:
+        """For how long it has been over; None when it is not."""
+        for name in ("summary.json", Status.FAILED, Status.CANCELLED):
+            with suppress(FileNotFoundError):
+                return time.time() - (self.path / name).stat().st_mtime
+        return None
+
     def mark(self, status: Status, reason: str) -> None:
-        """Pause, fail or cancel it. On a full disk an empty marker must do."""
-        path = self.path / status
+        """Pause, fail or cancel it; an end stays the first one. On a full disk an empty marker must do."""
+        path, write = self.path / status, files.write_new if status in OVER else files.write_atomic
         try:
-            files.write_atomic(path, reason)
+            write(path, reason)
         except OSError:
             path.touch()
 
@@ -142,7 +152,7 @@ def read_job(path: Path) -> Job:
     try:
         record = json.loads((path / "job.json").read_bytes())
         fields = {name: record[name] for name in ("created", "model", "max_pixels", "priority", "source", "manifest")}
-        return Job(path, folder=to_folder(record["folder"]), **fields)
+        return Job(path, folder=to_folder(record["folder"]), webhook=record.get("webhook", ""), **fields)
     except (FileNotFoundError, NotADirectoryError):
         raise UnknownJob(f"there is no job {path.name!r}") from None
     except (ValueError, KeyError, TypeError):

@@ -10,9 +10,10 @@ next.
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import Protocol
 
 from serving.jobs import leases
 from serving.jobs.hints import CHUNK, FINISH, LIST, Hint, Queue
@@ -32,11 +33,18 @@ PLANNERS, PLAN = ".planner", "plan"  # the folder of the planners' lease, and it
 log = logging.getLogger(__name__)
 
 
+class Chore(Protocol):
+    """What one of all who plan does besides: the webhooks, the retention."""
+
+    def turn(self) -> None:
+        """Do what is due; a planning waits for it."""
+
+
 class Planner:
     """Plans while it holds the lease."""
 
-    def __init__(self, jobs: Jobs, queue: Queue) -> None:
-        self._jobs, self._queue = jobs, queue
+    def __init__(self, jobs: Jobs, queue: Queue, chores: Sequence[Chore] = ()) -> None:
+        self._jobs, self._queue, self._chores = jobs, queue, chores
         self._views: dict[str, View] = {}
 
     def run(self, closed: threading.Event) -> None:
@@ -96,6 +104,8 @@ class Planner:
         while not lease.stopped.is_set() and not closed.wait(TURN_SECONDS):
             lease.progress(0)
             self.turn()
+            for chore in self._chores:
+                chore.turn()
 
 
 class View:

@@ -3,6 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
+from serving.jobs import notice
 from serving.jobs.hints import LIST
 from serving.jobs.job import OVER, Job, Status
 from serving.jobs.leases import Claim
@@ -35,6 +36,7 @@ def describe(job: Job) -> dict[str, Any]:
         "priority": job.priority,
         "source": job.source,
         "reason": job.reason() if status != Status.SUCCEEDED else None,
+        "webhook": _webhook(job),
     }
 
 
@@ -54,6 +56,11 @@ def progress(job: Job, status: Status) -> Progress:
     left = total - done - at_work
     eta = round(left / rate, 1) if listed and rate and status == Status.RUNNING else None
     return Progress(total, min(done + at_work, total), rejected, rate, eta)
+
+
+def _webhook(job: Job) -> dict[str, Any] | None:
+    """How far the message of its end is; None where none was asked for."""
+    return (notice.find(job.path) or notice.Notice("")).told() if job.webhook else None
 
 
 def _of_summary(job: Job) -> Progress:

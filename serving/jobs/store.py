@@ -1,7 +1,8 @@
 """All jobs: `jobs/<id>/`, each made in one step, and the marks of those that are not over.
 
     jobs/20261121T213000123-5f0c9a21/    a job; ids sort by time
-    jobs/.active/<id>                    one that is not over: so that nobody has to look at all the old ones
+    jobs/.active/<id>                    one that is not over, or whose end is still to be told: so that nobody has to
+                                         look at all the old ones
     jobs/.keys/<sha256>                  the job that a request with this Idempotency-Key made
     jobs/.new-…/                         one in the making
 
@@ -13,7 +14,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 from artifacts import files
 from artifacts.errors import TintypeError
 from serving.errors import KeyReused, NotFinished, UnknownJob
-from serving.jobs import leases
+from serving.jobs import leases, notice
 from serving.jobs.folders import Folder, address, copy
 from serving.jobs.job import MARKERS, OVER, Job, Status, read_job
 from serving.jobs.parts import counts
@@ -43,6 +44,7 @@ class Order(NamedTuple):
     priority: int = PRIORITY
     source: str = "folder"
     manifest: str = ""  # of a file in the folder that lists what is to be classified; all of it without one
+    webhook: str = ""  # an address that is told of the end
 
 
 class Key(NamedTuple):
@@ -106,12 +108,25 @@ class Jobs:
                 jobs.append(self.get(name))
         return jobs
 
+    def all(self, before: str) -> Iterator[Job]:
+        """Those whose ids sort before `before`, oldest first."""
+        for name in sorted(name for name in self._ids() if name < before):
+            with suppress(TintypeError):
+                yield self.get(name)
+
     def active(self) -> list[Job]:
         """Those that are not over, oldest first."""
-        with suppress(FileNotFoundError):
-            names = sorted(path.name for path in (self.root / ".active").iterdir())
-            return [job for name in names if (job := self._active(name))]
-        return []
+        return [job for name in self._marked() if (job := self._active(name))]
+
+    def untold(self) -> list[Job]:
+        """Those that are over, and whose end is still to be told, oldest first."""
+        found = []
+        for name in self._marked():
+            with suppress(TintypeError):
+                job = self.get(name)
+                if job.status() in OVER and _is_untold(job):
+                    found.append(job)
+        return found
 
     def cancel(self, name: str) -> Job:
         """Stop a job; one that is over stays as it is."""
@@ -125,6 +140,7 @@ class Jobs:
         job = self.get(name)
         job.unmark(*MARKERS)
         if job.status() not in OVER:
+            notice.forget(job.path)
             self._activate(name)
         return job
 
@@ -138,6 +154,7 @@ class Jobs:
         if job.status() != Status.SUCCEEDED:
             raise NotFinished(f"{name} is {job.status()}; the rejects of a job that has succeeded can be tried again")
         (job.path / "summary.json").unlink(missing_ok=True)
+        notice.forget(job.path)
         for part in job.parts.glob("*/[0-9]*"):
             if counts(part).rejected:
                 part.unlink()
@@ -158,30 +175,51 @@ class Jobs:
         job.path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
+    def forget_keys(self, seconds: float) -> int:
+        """Forget keys as old as that whose jobs are gone; how many."""
+        gone = [path for path in (self.root / ".keys").glob("*") if _is_old(path, seconds) and not self._leads(path)]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return len(gone)
+
     def heal(self) -> None:
-        """Mark every job that is not over, and clear away what was never finished: whoever begins to plan does so."""
+        """Mark every job that is not over or told of, and clear away what was never finished. A planner's start."""
         for name in self._ids():
             with suppress(TintypeError):
-                if self.get(name).status() not in OVER:
+                job = self.get(name)
+                if job.status() not in OVER or _is_untold(job):
                     self._activate(name)
         for new in self.root.glob(".new-*"):
-            with suppress(FileNotFoundError):
-                if time.time() - new.stat().st_mtime > _HOUR:
-                    shutil.rmtree(new, ignore_errors=True)
+            if _is_old(new, _HOUR):
+                shutil.rmtree(new, ignore_errors=True)
 
     def _ids(self) -> list[str]:
         with suppress(FileNotFoundError):
             return [path.name for path in self.root.iterdir() if _ID.fullmatch(path.name)]
         return []
 
+    def _marked(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            return sorted(path.name for path in (self.root / ".active").iterdir())
+        return []
+
+    def _leads(self, key: Path) -> bool:
+        """Whether there is a job that a key made."""
+        try:
+            return (self.root / str(json.loads(key.read_bytes())["job"])).exists()
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def _active(self, name: str) -> Job | None:
-        """An active job; its mark is taken away when it is over."""
+        """An active job; its mark is taken away when it is over and told of."""
         try:
             job = self.get(name)
         except TintypeError:  # in the making, or damaged
             return None
         if job.status() not in OVER:
             return job
+        if _is_untold(job):
+            return None
         (self.root / ".active" / name).unlink(missing_ok=True)
         if job.status() not in OVER:  # it was resumed between the two looks
             self._activate(name)
@@ -194,8 +232,7 @@ class Jobs:
 
     def _name(self, key: Key | None) -> str:
         """A new id, or the one that a key stands for."""
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-        name = f"{moment}-{secrets.token_hex(4)}"
+        name = f"{moment(time.time())}-{secrets.token_hex(4)}"
         if key is None:
             return name
         (self.root / ".keys").mkdir(exist_ok=True)
@@ -224,6 +261,22 @@ class Jobs:
         }
         files.write_json(new / "job.json", record)
         files.fsync_tree(new)
+
+
+def moment(seconds: float) -> str:
+    """How the id of a job begins that is made at a time (seconds since 1970): ids sort by it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+
+
+def _is_untold(job: Job) -> bool:
+    return bool(job.webhook) and not notice.is_settled(job.path)
+
+
+def _is_old(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except FileNotFoundError:
+        return False
 
 
 def _copy(manifest: str) -> str:

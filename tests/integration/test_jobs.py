@@ -252,6 +252,7 @@ def test_events_tell_the_progress_until_the_end(place):
         ({"foldr": "pictures"}, 400, "bad_request", "did you mean 'folder'?"),
         ({"folder": ["pictures"]}, 400, "bad_request", "folder must be a text"),
         ({"folder": "pictures", "priority": 10}, 400, "bad_request", "priority must be from 0 to 9"),
+        ({"folder": "pictures", "webhook": "http://10.0.0.1/"}, 400, "bad_request", "TINTYPE_WEBHOOK_HOSTS is not set"),
         ({"folder": "pictures", "version": "x"}, 400, "bad_request", "version must be a whole number"),
         ({"folder": "pictures", "version": 1, "alias": "a"}, 400, "bad_request", "not both"),
         ({"folder": "pictures", "version": 9}, 404, "unknown_model", "has no version 9"),

@@ -31,8 +31,8 @@ def test_every_setting_can_be_set(tmp_path):
              "RUNTIME": "saved_model", "TF_SERVING": "host:8500", "VARIANT": "fp16", "BATCH_DELAY_MS": "8",
              "ACCESS_LOG": "off", "DRAIN_MS": "9", "FOLDERS": "/srv/a:/srv/b", "KEYS": "/etc/keys.json",
              "ASK_KEYS": "always", "KEY": "tintype_secret", "RATE_LIMIT": "10", "RATE_BURST": "11",
-             "CORS_ORIGINS": "https://a.example.org,http://localhost:3000",
-             "DRIFT_SECONDS": "12"}  # fmt: skip
+             "CORS_ORIGINS": "https://a.example.org,http://localhost:3000", "DRIFT_SECONDS": "12", "JOB_DAYS": "30",
+             "WEBHOOK_HOSTS": "hooks.example.org,intranet:9000", "WEBHOOK_SECRET": "/etc/secret"}  # fmt: skip
     assert given.keys() == settings.SETTINGS.keys()
     read = settings.read({f"TINTYPE_{name}": text for name, text in given.items()})
     for name, text in {**given, "REDIS_URL": "redis://api:secret@host:6379/1"}.items():
@@ -98,7 +98,7 @@ def test_the_keys_lie_where_they_are_said_to_or_in_the_home():
 
 
 def test_a_key_is_not_in_what_is_printed_of_the_settings():
-    assert "secret" not in repr(settings.read({"TINTYPE_KEY": "tintype_secret"}))
+    assert "tintype_secret" not in repr(settings.read({"TINTYPE_KEY": "tintype_secret"}))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", " 3", "1e3", "٣", "²", "9" * 5000])
