@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import orjson
 import pyarrow.parquet
 
 from artifacts import files
@@ -25,12 +26,18 @@ Seen = tuple[Callable[[Row], None], ...]  # what wants to see each row
 REJECT_COLUMNS = ("path", "code", "reason")
 
 
-def write_results(
-    job: Path, reading: Reading, parts: list[Path], model: dict[str, Any], truths: Iterator[str] | None = None
+def write_results(  # noqa: PLR0913, PLR0917 - what they are made of, and who wants to know
+    job: Path,
+    reading: Reading,
+    parts: list[Path],
+    model: dict[str, Any],
+    truths: Iterator[str] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write results.csv, .parquet and .jsonl, rejects.csv, contact_sheet.html and summary.json into `job`.
 
-    `truths` has, for each row, the label that it should have, or nothing where that is not known.
+    `truths` has, for each row, the label that it should have, or nothing where that is not known. `progress` is told
+    now and then how many rows are written, and may raise to stop.
 
     All are written first and then take their names, summary.json last; it is gone while they do, so that nobody takes
     an old summary and a new table for one job's.
@@ -41,11 +48,13 @@ def write_results(
         _replaced(job / "contact_sheet.html") as sheet_file,
         _replaced(job / "results.csv") as results_file,
         _replaced(job / "rejects.csv") as rejects_file,
-        _replaced(job / "results.jsonl") as lines_file,
+        _replaced(job / "results.jsonl", "wb") as lines_file,
         _replaced(job / "results.parquet", "wb") as parquet_file,
     ):
         to = _Tables(results_file, rejects_file, lines_file, parquet_file)
-        _write_tables(parts, to, (sheet.add, lambda row: tally.add(row, next(truths) if truths else "")))
+        seen = (sheet.add, lambda row: tally.add(row, next(truths) if truths else ""))
+        for rows in _write_tables(parts, to, seen):
+            progress(rows)
         sheet_file.write(sheet.render(reading, parts, model, tally.to_json()))
         summary = {"folder": address(reading.folder), "model": model, **tally.to_json()}
         summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -55,11 +64,13 @@ def write_results(
 class _Tables(NamedTuple):
     results: IO[str]
     rejects: IO[str]
-    lines: IO[str]
+    lines: IO[bytes]
     parquet: IO[bytes]
 
 
-def _write_tables(parts: list[Path], to: _Tables, seen: Seen) -> None:
+def _write_tables(parts: list[Path], to: _Tables, seen: Seen) -> Iterator[int]:
+    """Yields after each group of rows how many there are so far."""
+    written = 0
     results, rejects = csv.writer(to.results), csv.DictWriter(to.rejects, REJECT_COLUMNS)
     results.writerow(SCHEMA.names)
     rejects.writeheader()
@@ -74,12 +85,14 @@ def _write_tables(parts: list[Path], to: _Tables, seen: Seen) -> None:
                     see(row)
                 if row["error"]:
                     rejects.writerow(_reject(row))
+            written += len(rows)
+            yield written
 
 
-def _line(row: Row) -> str:
+def _line(row: Row) -> bytes:
     """A row as a line of JSON, the most likely labels in it as they are and not as text."""
-    top = row["top"] and json.loads(row["top"])
-    return json.dumps({**row, "top": top}, ensure_ascii=False) + "\n"
+    top = row["top"] and orjson.Fragment(row["top"])
+    return orjson.dumps({**row, "top": top}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _reject(row: Row) -> dict[str, str]:

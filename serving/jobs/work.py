@@ -113,7 +113,8 @@ class Work:
             _go_on(lease, 0)
         model = self._models.open(job, plan)
         truths = _truths(job, listed.chunks) if job.manifest else None
-        write_results(job.path, model.reading(job.folder), parts, model.bundle.identity(plan.variant), truths)
+        reading, identity = model.reading(job.folder), model.bundle.identity(plan.variant)
+        write_results(job.path, reading, parts, identity, truths, partial(_go_on, lease))
 
     def _do(self, job: Job, what: str, act: Act) -> None:
         """Do something, unless another does."""

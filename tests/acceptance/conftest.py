@@ -1,9 +1,13 @@
 """What the tests under fault share: a model in production, pictures whose answers are known, a deployment."""
 
+import subprocess
+from contextlib import ExitStack
+
 import pytest
 
 from tests import load
 from tests.deployment import Deployment, undelayed_redis
+from tests.hosts import three_hosts
 from tests.real import Home
 
 PICTURES = 300
@@ -50,3 +54,14 @@ def tell(capsys):
             print(f"\n{sentence}", end="", flush=True)  # noqa: T201
 
     return told
+
+
+@pytest.fixture
+def hosts():
+    """Three names of hosts, as `three_hosts` joins them."""
+    with ExitStack() as stack:
+        try:
+            names = stack.enter_context(three_hosts())
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"network namespaces are not allowed here: {getattr(error, 'stderr', None) or error}")
+        yield names

@@ -1,69 +1,20 @@
 """Two hosts hold workers, a third one the server and Redis: network namespaces, joined by cables of their own."""
 
-import ctypes
-import os
 import shutil
-import subprocess
 import time
-from contextlib import contextmanager, suppress
 
 import pytest
 
 from serving.lanes.redis import link
 from tests.deployment import Deployment, undelayed_redis, until
+from tests.hosts import inside, ip
 from tests.load import Load
 
-NEW_NETWORK = 0x40000000  # CLONE_NEWNET, linux/sched.h
 SLEEP = 0.05  # seconds a picture; each of a worker's threads answers 20 of them a second, whatever the processor
 SLEEPING = ("-m", "tests.sleeping_worker")
 SECONDS = 15.0  # of a measurement
 CLIENTS = 16
 TWICE = 1.8
-
-
-def ip(*words):
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
-
-
-@contextmanager
-def inside(host):
-    """Within it this thread, and whatever it starts, has the network of a host."""
-    enter = ctypes.CDLL(None, use_errno=True).setns
-    before, there = (os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", f"/run/netns/{host}"))
-    try:
-        if enter(there, NEW_NETWORK):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        yield
-    finally:
-        enter(before, NEW_NETWORK)
-        os.close(before)
-        os.close(there)
-
-
-@pytest.fixture
-def hosts():
-    """Three names of hosts. The second one has the address 10.99.1.1 for the first, 10.99.2.1 for the third."""
-    one, middle, two = names = [f"tintype-{os.getpid()}-{place}" for place in ("one", "middle", "two")]
-    try:
-        for name in names:
-            ip("netns", "add", name)
-            ip("-netns", name, "link", "set", "lo", "up")
-        for number, name in enumerate((one, two), 1):
-            near, far = f"to-{number}", "to-middle"
-            ip("link", "add", near, "netns", middle, "type", "veth", "peer", "name", far, "netns", name)
-            for host, end, address in ((middle, near, 1), (name, far, 2)):
-                ip("-netns", host, "address", "add", f"10.99.{number}.{address}/24", "dev", end)
-                ip("-netns", host, "link", "set", end, "up")
-        with inside(one):
-            pass
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"network namespaces are not allowed here: {getattr(error, 'stderr', None) or error}")
-    else:
-        yield names
-    finally:
-        for name in names:
-            with suppress(OSError, subprocess.CalledProcessError):
-                ip("netns", "delete", name)
 
 
 class Hosts:
