@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Request
 
+from serving.access.keys import contains_key
 from serving.errors import BadRequest, WrongMediaType
 
 JSON = "application/json"
@@ -21,7 +22,7 @@ def read(request: Request, fields: Mapping[str, type | tuple[type, ...]]) -> dic
 
     Raises:
         WrongMediaType: it is something else than JSON.
-        BadRequest: it is no object, or has a field that is unknown or of another type.
+        BadRequest: it is no object, has a field that is unknown or of another type, or holds an API key.
     """
     data = request.get_data()
     if not data.strip():
@@ -34,6 +35,7 @@ def read(request: Request, fields: Mapping[str, type | tuple[type, ...]]) -> dic
         raise BadRequest("the body is not JSON") from None
     if not isinstance(given, dict):
         raise BadRequest(f"the body must be an object of {', '.join(fields)}")
+    refuse_keys(given)
     for name, value in given.items():
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1, cutoff=0)[0]
@@ -44,6 +46,17 @@ def read(request: Request, fields: Mapping[str, type | tuple[type, ...]]) -> dic
             kinds = " or ".join(_KINDS[each] for each in names)
             raise BadRequest(f"{name} must be {kinds}; received {json.dumps(value)[:80]}")
     return given
+
+
+def refuse_keys(given: dict[str, Any]) -> None:
+    """See that nothing is kept, or told to others, that holds an API key.
+
+    Raises:
+        BadRequest: something does.
+    """
+    for name, value in given.items():
+        if contains_key(name) or contains_key(json.dumps(value)):
+            raise BadRequest(f"{name[:80]} holds an API key, which belongs into Authorization and nowhere else")
 
 
 _KINDS = {int: "a whole number", str: "a text", float: "a number", bool: "true or false", dict: "an object"}

@@ -13,6 +13,7 @@ from artifacts import files
 from artifacts.settings import Settings
 from artifacts.store import Reference, check_name
 from serving.access.keys import hidden
+from serving.api.fields import refuse_keys
 from serving.api.state import Models
 from serving.api.uploads import Upload, uploads
 from serving.errors import BadRequest, WrongMediaType
@@ -21,6 +22,7 @@ from serving.jobs.manifest import MANIFESTS
 from serving.jobs.roots import find_folder, find_manifest
 from serving.jobs.store import PRIORITIES, PRIORITY, Key, Order
 from serving.jobs.webhook import check
+from serving.records import RECORD, Record
 
 FIELDS = ("folder", "manifest", "model", "version", "alias", "priority", "webhook")
 SOURCES = FIELDS[:2]
@@ -81,6 +83,7 @@ def _json(request: Request) -> dict[str, Any]:
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    refuse_keys(given)
     for name, value in given.items():
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0)[0]
@@ -133,7 +136,7 @@ def _priority(given: dict[str, Any]) -> int:
 
 
 def idempotency_key(request: Request, body: str) -> Key | None:
-    """The Idempotency-Key of a request whose content is `body`; None without one.
+    """The Idempotency-Key of a request whose content is `body`; None without one. Callers do not share theirs.
 
     Raises:
         BadRequest: it is empty or too long.
@@ -143,7 +146,8 @@ def idempotency_key(request: Request, body: str) -> Key | None:
         return None
     if not 1 <= len(text) <= _KEY_LENGTH:
         raise BadRequest(f"{KEY} must have 1 to {_KEY_LENGTH} characters; received {len(text)}")
-    return Key(text, files.sha256(body.encode()))
+    record: Record = request.environ[RECORD]
+    return Key(f"{record.caller} {text}" if record.caller else text, files.sha256(body.encode()))
 
 
 def _filler(pictures: list[Upload]) -> Callable[[Path], None]:

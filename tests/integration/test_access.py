@@ -249,6 +249,20 @@ def test_on_loopback_keys_are_asked_for_where_it_is_wished(home, folder, keys, p
         assert Asking(port, keys["predict"]).predict(pictures.encoded[0])[0] == 200
 
 
+def test_each_key_has_idempotency_keys_of_its_own(own, folder, keys, pictures):
+    body, content_type = form([("a.png", pictures.encoded[0])])
+    with guarded(own, folder, TINTYPE_API_PROCESSES="1") as port:
+
+        def order(name):
+            headers = {"Content_Type": content_type, "Idempotency_Key": "once"}
+            status, _, told = Asking(port, keys[name]).request("POST", "/jobs", body, **headers)
+            assert status == 202
+            return json.loads(told)["id"]
+
+        first, again, other = order("jobs"), order("jobs"), order("all")
+    assert first == again != other
+
+
 def test_a_limit_holds_over_all_processes_and_says_when_to_come_back(home, folder, keys, pictures):
     limits = {"TINTYPE_RATE_LIMIT": "1", "TINTYPE_RATE_BURST": "20", "TINTYPE_API_PROCESSES": "2"}
     with guarded(home, folder, **limits) as port:
@@ -272,6 +286,9 @@ def test_a_key_is_nowhere_but_where_it_was_sent(own, folder, keys, pictures, tmp
         for client in (Client(port), *(Asking(port, key) for key in (malformed, unknown, keys["all"]))):
             for key in (unknown, keys["all"]):
                 found += _misuse(client, key, pictures.encoded[0])
+        moved = json.dumps({"version": 1, "why": "a reason"})
+        path = "/models/digits/aliases/tried"
+        assert Asking(port, keys["all"]).request("PUT", path, moved, Content_Type="application/json")[0] == 200
         status, headers, body = Asking(port, keys["all"]).request("GET", "/metrics")
         assert status == 200
         eventually(lambda: '"caller":"all"' in log.read_text())
@@ -296,6 +313,8 @@ def _misuse(client, key, picture):
         client.request("POST", "/predict", picture, Content_Type="image/png", Cookie=f"key={key}", User_Agent=key),
         client.request("POST", "/predict", key.encode(), Content_Type="image/png"),
         client.request("POST", "/predict", picture, Content_Type=key, Accept=key),
+        client.request("POST", "/trainings", json.dumps({"name": "a", "data": "digits", "preset": key}), **order),
+        client.request("POST", "/trainings", json.dumps({"name": "a", "data": "digits", "set": {key: key}}), **order),
         client.request("GET", f"/{key}?access_token={key}"),
         client.request("GET", f"/models/{key}"),
         client.request("GET", f"/jobs/{key}"),
