@@ -108,7 +108,9 @@ def test_every_setting_that_a_role_is_given_is_one(name):
 def test_a_role_keeps_what_must_last_on_volumes_and_never_writes_to_the_pictures(name):
     mounts = {each.split(":")[1]: each.split(":") for each in SERVICES[name]["volumes"]}
     home = "/var/lib/tintype"
-    writes = {"api": {"models", "jobs"}, "trainer": {"models", "runs", "cache"}, "worker": {"jobs"}}[name.split("-")[0]]
+    writes = {
+        "api": {"models", "jobs", "trainings"}, "trainer": {"models", "runs", "trainings", "cache"}, "worker": {"jobs"},
+    }[name.split("-")[0]]  # fmt: skip
     assert {mount[0] for mount in mounts.values() if mount[2:] == []} == writes
     assert mounts["/pictures"] == ["./pictures", "/pictures", "ro"]
     for volume in {"models", *writes}:
