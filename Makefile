@@ -11,8 +11,9 @@ WANTS = pyproject.toml constraints.txt Makefile
 demo: .venv/.main
 	$(BIN)/tintype demo $(ARGS)
 
+# Two files of tests at a time: half of the time is spent waiting for processes.
 test: .venv/.dev
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,8 +1,10 @@
 """Folder jobs without a server: a store of jobs, a stand-in for the models, pictures of one tone."""
 
 from concurrent.futures import Future
+from contextlib import suppress
 
 import numpy as np
+import psutil
 
 from serving.jobs.chunk import decode
 from serving.jobs.job import Plan
@@ -68,3 +70,11 @@ def write_pictures(folder, count, encode):
         data = encode(np.full((6, 6, 3), number * 5 % 256, np.uint8)) if number % 7 else b"no picture"
         (folder / f"{number:04d}.png").write_bytes(data)
     return folder
+
+
+def kill_decoders(worker):
+    """Kill the processes that decode for a worker, by its number."""
+    for child in psutil.Process(worker).children():
+        with suppress(psutil.NoSuchProcess):  # it was just replaced
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()

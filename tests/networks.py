@@ -7,7 +7,7 @@ import numpy as np
 
 from training import models, presets, readers
 
-# Those that take many seconds each: the tests of the acceptance tier have them.
+# Those that take many seconds each, or only repeat the blocks of a shallower one: the acceptance tier has them.
 DEEP = {
     "densenet190bc",
     "densenet250bc",
@@ -15,8 +15,12 @@ DEEP = {
     "densenet201",
     "resnet101",
     "resnet101v2",
+    "resnet110v1",
+    "resnet110v2",
     "resnet152",
     "resnet152v2",
+    "resnet44v1",
+    "resnet56v1",
 }
 
 

@@ -24,6 +24,7 @@ from serving.jobs.store import Jobs, Order
 from tests import runs
 from tests.deployment import Deployment, undelayed_redis
 from tests.hosts import inside, ip
+from tests.jobs import kill_decoders
 from tests.real import Home, serving
 from tests.redis_server import RedisServer
 from training import models
@@ -224,6 +225,22 @@ def test_workers_that_are_stopped_beyond_their_lease_and_go_on_change_nothing(ho
     finally:
         workers.stop()
     assert read(job.path) == expected, f"KILLS_SEED={SEED}"
+
+
+def test_decoders_that_are_killed_again_and_again_cost_no_picture_and_no_worker(home, folder, expected, redis_server):
+    job = order(home, folder)
+    workers = Workers(home, redis_server.url)
+    try:
+        for _ in range(ROUNDS):
+            before = count(job)
+            wait(lambda before=before: count(job) > before or job.status() == "succeeded", 600)
+            for process in workers.processes:
+                kill_decoders(process.pid)
+        wait(lambda: job.status() == "succeeded", 900)
+        assert [process.poll() for process in workers.processes] == [None] * AT_ONCE
+    finally:
+        workers.stop()
+    assert read(job.path) == expected
 
 
 def test_workers_that_are_told_to_stop_under_load_finish_what_they_have(home, folder, expected, redis_server):

@@ -176,7 +176,7 @@ def test_nobody_waits_beyond_the_deadline(start, gated, put):
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="no answer within the deadline"):
         lane.predict(tones(1), began + 0.05)
-    assert 0.05 <= time.monotonic() - began < 5
+    assert 0.05 <= time.monotonic() - began < FAR / 2
 
 
 def test_what_has_expired_is_never_run(start, gated, put):

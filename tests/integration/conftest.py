@@ -12,6 +12,20 @@ from artifacts.store import Reference, Store
 from tests.real import Home, serving
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _measured_for_a_moment():
+    """How fast the exports of single tests run is measured, but in this process and briefly."""
+    from exporters import profile
+
+    def in_this_process(path, shape, threads):
+        return list(profile._points(path, shape, threads))  # noqa: SLF001 - it runs in a process of its own otherwise
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "SECONDS", 0.001)
+        patch.setattr(profile, "_in_a_process", in_this_process)
+        yield
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
     """digits@1, in fp32 alone, in production; tests may add models and jobs to it, and leave digits as it is."""

@@ -189,8 +189,7 @@ def test_a_kill_9_while_a_version_is_published_leaves_none_or_a_whole_one(home, 
     other = Home(tmp_path / "home")
     shutil.copytree(home.path / "runs", other.path / "runs")
     store = Store(other.path / "models")
-    command = ("export", run.id, "--precision", "fp32")
-    process = other.start(*command)
+    process = other.start("export", run.id, "--precision", "fp32")
     while process.poll() is None and not list(store.root.glob("digits/.tmp-*/manifest.json")):
         time.sleep(0.001)
     process.kill()
@@ -199,6 +198,6 @@ def test_a_kill_9_while_a_version_is_published_leaves_none_or_a_whole_one(home, 
     before = store.versions("digits")
     for number in before:
         assert verify(store.path("digits", number)).version == number
-    assert other.json(*command)["version"] == 2
+    assert export(run, store, "digits", FP32).version == 2
     assert store.versions("digits") == [*before, 2]
     assert not list(store.root.glob("digits/.tmp-*"))

@@ -3,10 +3,8 @@
 import csv
 import io
 import json
-import random
 import re
 import shutil
-import signal
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -17,16 +15,17 @@ import pytest
 from artifacts.store import Reference, Store
 from serving.jobs.job import Plan
 from serving.jobs.store import Jobs, Order
+from tests.jobs import kill_decoders
 from tests.real import Home, form, serving
 
 RESULTS = ("results.csv", "results.parquet", "results.jsonl", "rejects.csv", "contact_sheet.html", "summary.json")
 FAR = 120  # seconds
-FILES = 1200
+FILES = 600  # two chunks
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, pictures):
-    """1,200 files in folders, some of them damaged, some no pictures."""
+    """600 files in folders, some of them damaged, some no pictures."""
     root = tmp_path_factory.mktemp("roots") / "pictures"
     for number in range(FILES - 4):
         place = root / f"{number % 7}"
@@ -273,10 +272,7 @@ def test_what_is_not_there_is_404(place):
         assert (status, problem["code"]) == (404, "unknown_job")
 
 
-def test_a_deploy_in_the_middle_changes_nothing_in_a_job(place, publish_again, expected, eventually):
-    def later():
-        return place.over(place.job({"folder": "pictures/1"}))["model"]["version"]
-
+def test_a_deploy_in_the_middle_changes_nothing_in_a_job(place, publish_again, expected):
     store = Store(place.home.path / "models")
     name = place.job({"folder": "pictures"})
     publish_again(store)
@@ -285,10 +281,10 @@ def test_a_deploy_in_the_middle_changes_nothing_in_a_job(place, publish_again, e
         told = place.over(name)
         assert told["model"]["version"] == 1
         assert place.results(name) == expected
-        eventually(lambda: later() == 2, 60)  # a server follows within two seconds
+        later = place.over(place.job({"folder": "pictures/1"}))
+        assert later["model"]["version"] == 2
     finally:
         store.deploy(Reference("digits", 1))
-        eventually(lambda: later() == 1, 60)
 
 
 def test_the_command_orders_watches_lists_and_fetches(place, expected, tmp_path):
@@ -316,7 +312,7 @@ class Small:
         model = {key: version[key] for key in ("name", "version", "sha256")}
         self.job = self.jobs.create(Order(folder, model, 40_000_000))
         (variant, entry), *_ = version["variants"].items()
-        self.job.agree(Plan(variant, entry["best_batch"], 40, 10**9))
+        self.job.agree(Plan(variant, entry["best_batch"], 32, 10**9))
 
     def wait(self, condition, seconds=FAR):
         end = time.monotonic() + seconds
@@ -336,30 +332,15 @@ def lonely(home, tmp_path):
     return copied(home, tmp_path / "home")
 
 
-def test_workers_that_are_killed_and_a_redis_that_forgets_lose_nothing(lonely, folder, expected, redis_server):
-    chosen = random.Random(1)
+def test_a_worker_that_is_killed_and_a_redis_that_forgets_lose_nothing(lonely, folder, expected, redis_server):
+    """At random moments, and again and again: tests/acceptance/test_job_faults.py."""
     small = Small(lonely, folder)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(working(lonely, redis_server, TINTYPE_DEVICE="cpu")) for _ in range(2)]
-        for parts in (1, 12):
-            small.wait(lambda parts=parts: small.parts() >= parts or small.succeeded())
-            victim = workers.pop(chosen.randrange(2))
-            victim.kill()
-            redis_server.flush()
-            workers.append(stack.enter_context(working(lonely, redis_server)))
+    with working(lonely, redis_server) as first:
+        small.wait(lambda: small.parts() >= 2)
+        first.kill()
+        redis_server.flush()
+    with working(lonely, redis_server):
         small.wait(small.succeeded)
-    assert read(small.job.path) == expected
-
-
-def test_a_worker_that_is_stopped_beyond_its_lease_and_goes_on_changes_nothing(lonely, folder, expected, redis_server):
-    small = Small(lonely, folder)
-    with working(lonely, redis_server) as first, working(lonely, redis_server):
-        small.wait(lambda: small.parts() >= 4)
-        first.send_signal(signal.SIGSTOP)
-        try:
-            small.wait(small.succeeded)
-        finally:
-            first.send_signal(signal.SIGCONT)
     assert read(small.job.path) == expected
 
 
@@ -380,11 +361,8 @@ def test_a_worker_that_is_told_to_stop_finishes_its_chunk_and_another_does_the_r
 def test_decoders_that_are_killed_cost_no_picture_and_no_worker(lonely, folder, expected, redis_server):
     small = Small(lonely, folder)
     with working(lonely, redis_server) as worker:
-        for parts in (1, 8, 16):
-            small.wait(lambda parts=parts: small.parts() >= parts or small.succeeded())
-            for child in psutil.Process(worker.pid).children():
-                if "spawn_main" in " ".join(child.cmdline()):
-                    child.kill()
+        small.wait(lambda: small.parts() >= 1)
+        kill_decoders(worker.pid)
         small.wait(small.succeeded)
         assert worker.poll() is None
     assert read(small.job.path) == expected
@@ -393,7 +371,7 @@ def test_decoders_that_are_killed_cost_no_picture_and_no_worker(lonely, folder, 
 def test_a_server_alone_that_is_killed_goes_on_when_it_is_started_again(lonely, folder, expected):
     small = Small(lonely, folder)
     with serving(lonely) as (process, _):
-        small.wait(lambda: small.parts() >= 3)
+        small.wait(lambda: small.parts() >= 2)
         process.kill()
     with serving(lonely):
         small.wait(small.succeeded)

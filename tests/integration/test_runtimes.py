@@ -298,8 +298,15 @@ def test_an_answer_that_is_none_is_refused(version, host, pixels, fault, says):
     assert says in str(error)
 
 
-def test_a_server_starts_without_its_host_and_a_client_is_told_what_the_host_says(home, host, pictures, eventually):
+def test_a_host_that_is_away_is_no_fault_of_the_version_and_is_asked_again_when_it_is_back(
+    home, version, host, pictures, pixels, eventually
+):
+    model = opened(version, "tf_serving", host)
+    before = model.run(pixels)
     host.stop()
+    for ask in (lambda: model.run(pixels), lambda: opened(version, "tf_serving", host)):
+        assert type(refused(ask)) is NoModel
+    # A server starts without its host, and its clients are told what the host says.
     with serving(home, **environment("tf_serving", host), TINTYPE_API_PROCESSES="1") as (_, client):
 
         def given():
@@ -309,7 +316,7 @@ def test_a_server_starts_without_its_host_and_a_client_is_told_what_the_host_say
         assert client.get("/health/ready")[0] == 503
         assert given() == (503, "no_model", False)
         host.start()
-        eventually(lambda: given() == (200, None, False))
+        eventually(lambda: given() == (200, None, False), 60)
         for status, expected in {
             "NOT_FOUND": (503, "no_model", False),
             "DEADLINE_EXCEEDED": (504, "deadline_exceeded", False),
@@ -319,6 +326,17 @@ def test_a_server_starts_without_its_host_and_a_client_is_told_what_the_host_say
         }.items():
             host.tell(status)
             assert given() == expected
+    eventually(lambda: answers(lambda: model.run(pixels)), 60)
+    np.testing.assert_allclose(model.run(pixels), before, atol=1e-6)
+    np.testing.assert_allclose(opened(version, "tf_serving", host).run(pixels), before, atol=1e-6)
+
+
+def answers(ask):
+    try:
+        ask()
+    except NoModel:
+        return False
+    return True
 
 
 def test_pictures_that_the_host_refuses_are_an_error_of_the_engine(version, host, pixels):
@@ -333,28 +351,6 @@ def test_a_host_that_hangs_costs_no_more_than_the_deadline(version, host, pixels
     error = refused(lambda: model.run(pixels))
     assert type(error) is DeadlineExceeded
     assert str(error) == "TensorFlow Serving gave no answer within 0.3 s"
-
-
-def test_a_host_that_is_away_is_no_fault_of_the_version_and_answers_again_when_it_is_back(
-    version, host, pixels, eventually
-):
-    model = opened(version, "tf_serving", host)
-    expected = model.run(pixels)
-    host.stop()
-    for ask in (lambda: model.run(pixels), lambda: opened(version, "tf_serving", host)):
-        assert type(refused(ask)) is NoModel
-    host.start()
-    eventually(lambda: answers(lambda: model.run(pixels)))
-    np.testing.assert_allclose(model.run(pixels), expected, atol=1e-6)
-    np.testing.assert_allclose(opened(version, "tf_serving", host).run(pixels), expected, atol=1e-6)
-
-
-def answers(ask):
-    try:
-        ask()
-    except NoModel:
-        return False
-    return True
 
 
 def test_many_large_pictures_fit_into_one_message(version, host, pixels):

@@ -1,4 +1,4 @@
-from functools import partial
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -33,14 +33,20 @@ def small(family, regularization=models.AS_DESIGNED):
     return build(shape, 2, regularization), networks.noise(shape, 3)
 
 
+@pytest.fixture(scope="module")
+def as_designed():
+    """`as_designed(family)`: the same, made once, for tests that leave it as it is."""
+    return cache(small)
+
+
 @pytest.mark.parametrize("design", networks.designs(deep=False), ids=lambda design: design.model)
 def test_an_architecture_has_its_parameters_and_its_ends_and_takes_a_training_step(design):
     networks.check(design)
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_probabilities_add_to_one_and_a_saved_model_gives_the_same(family, tmp_path):
-    model, pixels = small(family)
+def test_probabilities_add_to_one_and_a_saved_model_gives_the_same(as_designed, family, tmp_path):
+    model, pixels = as_designed(family)
     answer = networks.answer(model, pixels)
     assert (answer.dtype, answer.shape) == (np.float32, (3, 2))
     np.testing.assert_allclose(answer.sum(1), 1, rtol=1e-5)
@@ -65,8 +71,8 @@ def test_probabilities_are_float32_whatever_the_rest_is_computed_in(family):
 
 
 @pytest.mark.parametrize("family", [each for each in SMALL if each != "application"])
-def test_scaling_is_inside(family):
-    first = next(layer for layer in small(family)[0].layers if not isinstance(layer, keras.layers.InputLayer))
+def test_scaling_is_inside(as_designed, family):
+    first = next(layer for layer in as_designed(family)[0].layers if not isinstance(layer, keras.layers.InputLayer))
     assert isinstance(first, keras.layers.Rescaling)
     assert (first.scale, first.offset) == (1 / 255, 0)
 
@@ -91,8 +97,8 @@ def test_penalties_are_those_of_the_kernels_below_the_output(family):
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_without_a_recipe_s_word_there_is_no_penalty(family):
-    assert small(family)[0].losses == []
+def test_without_a_recipe_s_word_there_is_no_penalty(as_designed, family):
+    assert as_designed(family)[0].losses == []
 
 
 @pytest.mark.parametrize(
@@ -124,8 +130,8 @@ def test_densenet_drops_after_every_convolution_but_the_first_when_told():
 
 
 @pytest.mark.parametrize("family", ["pooled, one unit", "eeg"])
-def test_one_sigmoid_unit_answers_for_both_classes(family):
-    model, pixels = small(family)
+def test_one_sigmoid_unit_answers_for_both_classes(as_designed, family):
+    model, pixels = as_designed(family)
     unit = next(layer for layer in model.layers if getattr(layer, "units", 0) == 1)
     second = networks.answer(keras.Model(model.input, unit.output), pixels)[:, 0]
     np.testing.assert_array_equal(networks.answer(model, pixels), np.stack([1 - second, second], axis=1))
