@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,9 @@ class References:
         """Those of versions; None also where one is gone."""
         for version in versions:
             if version not in self._found:
-                try:
+                with suppress(TintypeError):
                     self._found[version] = self.of(bundles.read(self.store.path(*version)))
-                except TintypeError:
-                    self._found[version] = None
-        return {version: self._found[version] for version in versions}
+        return {version: self._found.get(version) for version in versions}
 
 
 def blueprint(references: References, asked: Asked, seconds: float) -> Blueprint:
