@@ -61,7 +61,7 @@ def classify(folder: Folder, version: Path, job: Path | None, settings: Settings
             progress(done, listing.files)
         parts = [job / "parts" / read_chunk(job / "inputs", number).part for number in range(listing.chunks)]
         _sweep(job, parts)
-        write_results(job, Reading.of(bundle, folder, settings.max_pixels), parts, identity)
+        write_results(job, Reading.of(bundle, folder, settings.max_pixels), parts, identity, None, listing.hidden)
     return job
 
 

@@ -18,7 +18,7 @@ from artifacts.errors import BadPicture, TintypeError
 from serving.errors import NotNow
 from serving.jobs import buckets
 from serving.jobs.buckets import Bucket, Thing
-from serving.jobs.walk import Input
+from serving.jobs.walk import Hidden, Input
 
 MAX_BYTES = 256_000_000  # of an object
 PAGE = 1000  # objects that are listed by one request
@@ -55,7 +55,7 @@ class CloudFolder(NamedTuple):
         except PermissionError as error:
             raise NotNow(f"{self.url} may not be listed: access is denied") from error
 
-    def walk(self, after: str | None = None) -> Iterator[Input]:
+    def walk(self, after: str | None = None, hidden: Hidden | None = None) -> Iterator[Input]:
         """Its objects in the order of their keys, hidden ones left out, page by page; `after`: behind that one.
 
         Raises:
@@ -65,7 +65,10 @@ class CloudFolder(NamedTuple):
         things = self._bucket().things(prefix, prefix + after if after else None, PAGE)
         while thing := self._next(things):
             path = thing.key[len(prefix) :]
-            if not path.endswith("/") and not any(part.startswith(".") for part in path.split("/")):
+            if any(part.startswith(".") for part in path.split("/")):
+                if hidden:
+                    hidden.count += 1
+            elif not path.endswith("/"):
                 yield Input(path, thing.size, thing.changed)
 
     def look(self, entries: Iterable[tuple[str, str]]) -> Iterator[Input]:

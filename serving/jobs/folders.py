@@ -13,7 +13,7 @@ from serving.errors import NotNow
 from serving.jobs import cloud
 from serving.jobs.buckets import BUCKETS
 from serving.jobs.cloud import CloudFolder
-from serving.jobs.walk import Input
+from serving.jobs.walk import Hidden, Input
 from serving.jobs.walk import walk as walk_here
 
 MAX_FILE_BYTES = cloud.MAX_BYTES
@@ -62,13 +62,13 @@ def see(folder: Folder) -> None:
     raise NotNow(f"there is nothing under {folder}")
 
 
-def walk(folder: Folder, job: Path, after: str | None = None) -> Iterator[Input]:
-    """Its files in one order for ever, behind `after`; `job` is the directory of the job.
+def walk(folder: Folder, job: Path, after: str | None = None, hidden: Hidden | None = None) -> Iterator[Input]:
+    """Its files in one order for ever, behind `after`; `job` is the job's directory, `hidden` counts what is left out.
 
     Raises:
         NotNow: it is out of reach.
     """
-    return walk_here(folder, job, after) if isinstance(folder, Path) else folder.walk(after)
+    return walk_here(folder, job, after, hidden) if isinstance(folder, Path) else folder.walk(after, hidden)
 
 
 def readers(folder: Folder, inputs: list[Input]) -> Iterator[Callable[[], bytes]]:

@@ -6,6 +6,7 @@ continued by another, and two at once write one listing, for a chunk that is the
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from artifacts import files
 from artifacts.errors import WrongUse
 from serving.jobs.folders import Folder, walk
-from serving.jobs.walk import Input
+from serving.jobs.walk import Hidden, Input
 
 # A chunk ends at so many files or bytes: small files make large chunks, photographs make several, so that all cores and
 # the progress bar have work; a kill -9 loses at most one chunk a process.
@@ -23,12 +24,27 @@ SHELF = 1000  # parts of a folder: a look at what is new costs the same, however
 LISTED = "listed.json"  # how much was found, once all is; beside the chunks
 
 
+SLOWLY = 2  # chunks, the first ones, that are FIRST of a whole one; each after them is GROWTH times as large
+FIRST, GROWTH = 1 / 16, 1.5
+
+
 class Cut(NamedTuple):
-    """A chunk ends after so many files or bytes, and there after a whole bunch: so batches are the same in any cut."""
+    """A chunk ends after so many files or bytes, and there after a whole bunch: so batches are the same in any cut.
+
+    With `ramp` the first ones are small, so that many have work soon, and a small job is shared as well.
+    """
 
     files: int
     bytes: int
     bunch: int = 1
+    ramp: bool = False
+
+    def of(self, chunk: int) -> "Cut":
+        """What holds for a chunk, by its number."""
+        if not self.ramp:
+            return self
+        part = min(1.0, FIRST * GROWTH ** max(0, min(chunk - SLOWLY + 1, 100)))
+        return self._replace(files=math.ceil(self.files * part), bytes=math.ceil(self.bytes * part))
 
 
 Source = Callable[[int, str | None], Iterator[Input]]  # (inputs listed so far, path of the last one) -> the others
@@ -40,6 +56,7 @@ class Chunk(NamedTuple):
     number: int
     digest: str
     inputs: list[Input]
+    hidden: int = 0  # files and folders that were passed over on the way to these
 
     @property
     def part(self) -> str:
@@ -48,10 +65,11 @@ class Chunk(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """How much was found: files in all, and the chunks they were cut into."""
+    """How much was found: files in all, the chunks they were cut into, and what was hidden and is none of them."""
 
     files: int
     chunks: int
+    hidden: int = 0
 
 
 def write_listing(folder: Folder, target: Path, skip: Path, bunch: int = 1) -> Listing:
@@ -64,7 +82,8 @@ def write_listing(folder: Folder, target: Path, skip: Path, bunch: int = 1) -> L
     """
     target.mkdir(parents=True, exist_ok=True)
     total = chunks = 0
-    for inputs in _cut(walk(folder, skip), Cut(CHUNK, CHUNK_BYTES, bunch)):
+    hidden = Hidden()
+    for inputs, _ in _cut(walk(folder, skip, None, hidden), Cut(CHUNK, CHUNK_BYTES, bunch), 0, hidden):
         (target / _file_name(chunks)).write_text(json.dumps(inputs))  # made anew by each run, so not fsynced
         total += len(inputs)
         chunks += 1
@@ -73,32 +92,37 @@ def write_listing(folder: Folder, target: Path, skip: Path, bunch: int = 1) -> L
             stale.unlink()
     if not total:
         raise WrongUse(f"{folder} holds no files; give a folder of pictures")
-    return Listing(total, chunks)
+    return Listing(total, chunks, hidden.count)
 
 
-def extend_listing(source: Source, target: Path, cut: Cut, found: Callable[[int], None]) -> Listing:
+def extend_listing(
+    source: Source, target: Path, cut: Cut, found: Callable[[int], None], hidden: Hidden | None = None
+) -> Listing:
     """Go on with the listing in `target` to its end; `found` is told after every chunk how many files there are.
+
+    `hidden` is what `source` counts with.
 
     Raises:
         WrongUse: there are no files.
     """
     while (listed := read_listed(target)) is None:
-        _extend(source, target, cut, found)
+        _extend(source, target, cut, found, hidden or Hidden())
     return listed
 
 
-def _extend(source: Source, target: Path, cut: Cut, found: Callable[[int], None]) -> None:
+def _extend(source: Source, target: Path, cut: Cut, found: Callable[[int], None], hidden: Hidden) -> None:
     """To the end, or until somebody else lists, too: then what he has listed counts."""
-    total, chunks, last = _resume(target)
-    for inputs in _cut(source(total, last), cut):
-        if not files.write_new(target / _file_name(chunks), json.dumps(inputs)):
+    (total, chunks, hidden.count), last = _resume(target)
+    before = hidden.count
+    for inputs, passed in _cut(source(total, last), cut, chunks, hidden):
+        listed = [*inputs, {"hidden": passed - before}] if passed > before else inputs
+        if not files.write_new(target / _file_name(chunks), json.dumps(listed)):
             return
-        total += len(inputs)
-        chunks += 1
+        total, chunks, before = total + len(inputs), chunks + 1, passed
         found(total)
     if not total:
         raise WrongUse("there are no files to classify; give a folder of pictures, or a manifest that names some")
-    files.write_new(target / LISTED, json.dumps(Listing(total, chunks)._asdict()))
+    files.write_new(target / LISTED, json.dumps(Listing(total, chunks, hidden.count)._asdict()))
 
 
 def read_listed(target: Path) -> Listing | None:
@@ -114,33 +138,38 @@ def has_chunk(target: Path, number: int) -> bool:
     return (target / _file_name(number)).exists()
 
 
-def _resume(target: Path) -> tuple[int, int, str | None]:
-    """Files and chunks that are listed, and the last path among them."""
-    total = chunks = 0
+def _resume(target: Path) -> tuple[Listing, str | None]:
+    """What is listed so far, and the last path among it."""
+    total = chunks = hidden = 0
     last = None
     while has_chunk(target, chunks):
-        inputs = read_chunk(target, chunks).inputs
-        total, chunks, last = total + len(inputs), chunks + 1, inputs[-1].path
-    return total, chunks, last
+        chunk = read_chunk(target, chunks)
+        total, chunks, hidden = total + len(chunk.inputs), chunks + 1, hidden + chunk.hidden
+        last = chunk.inputs[-1].path
+    return Listing(total, chunks, hidden), last
 
 
-def _cut(listed: Iterator[Input], cut: Cut) -> Iterator[list[Input]]:
+def _cut(listed: Iterator[Input], cut: Cut, number: int, hidden: Hidden) -> Iterator[tuple[list[Input], int]]:
+    """The inputs of one chunk after another, from that of a number on, and how much was hidden up to its last one."""
     inputs: list[Input] = []
-    total = 0
+    passed, total, at = hidden.count, 0, cut.of(number)
     for each in listed:
         inputs.append(each)
-        total += each.size
-        if (len(inputs) >= cut.files or total >= cut.bytes) and len(inputs) % cut.bunch == 0:
-            yield inputs
-            inputs, total = [], 0
+        passed, total = hidden.count, total + each.size
+        if (len(inputs) >= at.files or total >= at.bytes) and len(inputs) % cut.bunch == 0:
+            yield inputs, passed
+            number += 1
+            inputs, total, at = [], 0, cut.of(number)
     if inputs:
-        yield inputs
+        yield inputs, passed
 
 
 def read_chunk(target: Path, number: int) -> Chunk:
     """A chunk that `write_listing` wrote."""
     text = (target / _file_name(number)).read_bytes()
-    return Chunk(number, hashlib.sha256(text).hexdigest(), [Input(*row) for row in json.loads(text)])
+    rows = json.loads(text)
+    hidden = rows.pop()["hidden"] if rows and isinstance(rows[-1], dict) else 0
+    return Chunk(number, hashlib.sha256(text).hexdigest(), [Input(*row) for row in rows], hidden)
 
 
 def _file_name(number: int) -> str:

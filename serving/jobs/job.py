@@ -54,6 +54,7 @@ class Plan:
     files: int  # of a chunk, at most
     bytes: int  # of a chunk, about
     bunch: int = BUNCH  # pictures that are looked through for doubles together; chunks end where one does
+    ramp: bool = False  # the first chunks are small
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class JobModels:
         seconds = ready.batch_seconds / ready.best_batch + DECODE_SECONDS
         files = CHUNK if math.isinf(seconds) else min(int(CHUNK_SECONDS * cores / seconds), MOST)
         size = int(CHUNK_SECONDS * cores * DECODE_BYTES)
-        return Plan(ready.variant, ready.best_batch, max(files, ready.best_batch), size)
+        return Plan(ready.variant, ready.best_batch, max(files, ready.best_batch), size, ramp=True)
 
     def open(self, job: Job, plan: Plan) -> Classifier:
         """The very version of a job, in the variant of its plan.

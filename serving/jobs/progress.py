@@ -20,6 +20,7 @@ class Progress(NamedTuple):
     rejected: int  # of these, without a label
     rate: float  # files a second, of late
     eta_seconds: float | None  # None while it is being listed, or while nothing moves
+    hidden: int | None  # files and folders that are none of its inputs; None while it is being listed
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def progress(job: Job, status: Status) -> Progress:
     rate = 0.0 if status in OVER else round((recent + at_work) / window, 1)
     left = total - done - at_work
     eta = round(left / rate, 1) if listed and rate and status == Status.RUNNING else None
-    return Progress(total, min(done + at_work, total), rejected, rate, eta)
+    return Progress(total, min(done + at_work, total), rejected, rate, eta, listed.hidden if listed else None)
 
 
 def _webhook(job: Job) -> dict[str, Any] | None:
@@ -68,7 +69,8 @@ def _of_summary(job: Job) -> Progress:
     summary = json.loads(path.read_bytes())
     ended = path.stat().st_mtime
     seconds = max(ended - _began(job, ended), 0.001)
-    return Progress(summary["total"], summary["total"], summary["rejected"], round(summary["total"] / seconds, 1), 0.0)
+    total, rate = summary["total"], round(summary["total"] / seconds, 1)
+    return Progress(total, total, summary["rejected"], rate, 0.0, summary.get("hidden"))
 
 
 def _began(job: Job, default: float) -> float:

@@ -32,12 +32,14 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of, and who wa
     parts: list[Path],
     model: dict[str, Any],
     truths: Iterator[str] | None = None,
+    hidden: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write results.csv, .parquet and .jsonl, rejects.csv, contact_sheet.html and summary.json into `job`.
 
-    `truths` has, for each row, the label that it should have, or nothing where that is not known. `progress` is told
-    now and then how many rows are written, and may raise to stop.
+    `truths` has, for each row, the label that it should have, or nothing where that is not known. `hidden`: files and
+    folders that were passed over, and have no row. `progress` is told now and then how many rows are written, and may
+    raise to stop.
 
     All are written first and then take their names, summary.json last; it is gone while they do, so that nobody takes
     an old summary and a new table for one job's.
@@ -56,7 +58,7 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of, and who wa
         for rows in _write_tables(parts, to, seen):
             progress(rows)
         sheet_file.write(sheet.render(reading, parts, model, tally.to_json()))
-        summary = {"folder": address(reading.folder), "model": model, **tally.to_json()}
+        summary = {"folder": address(reading.folder), "model": model, **tally.to_json(), "hidden": hidden}
         summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         (job / "summary.json").unlink(missing_ok=True)
 

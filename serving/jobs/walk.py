@@ -23,6 +23,13 @@ class Input(NamedTuple):
     truth: str = ""  # the label that it should have, where that is known
 
 
+class Hidden:
+    """Counts what a walk passes over: hidden files, and hidden folders as one each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class _Entry(NamedTuple):
     path: str  # in full
     kind: bytes
@@ -37,18 +44,20 @@ class _Unlistable(Exception):
     """A folder that cannot be listed."""
 
 
-def walk(folder: Path, job: Path, after: str | None = None) -> Iterator[Input]:
+def walk(folder: Path, job: Path, after: str | None = None, hidden: Hidden | None = None) -> Iterator[Input]:
     """The files of a folder, depth first, names in byte order.
 
     Args:
         folder: where they are.
         job: the directory of the job: it is left out, and names that are too many for memory are sorted there.
         after: a path that an earlier walk has yielded: this one begins behind it.
+        hidden: counts what is hidden in each folder when it is opened, but for those that the earlier walk had opened.
     """
     root = os.path.join(os.path.realpath(folder), "")  # noqa: PTH118 - with a separator at its end, as `/` has
     left_out = os.path.realpath(job)
     seen = _place(after) if after else []
-    stack = [_entries(root, job)]  # of our own, for a path may be deeper than Python's
+    passed, opened = hidden or Hidden(), _opened(seen, root)
+    stack = [_entries(root, job, Hidden() if root in opened else passed)]  # of our own: Python's may be too short
     while stack:
         entry = next(stack[-1], None)
         if entry is None:
@@ -59,9 +68,16 @@ def walk(folder: Path, job: Path, after: str | None = None) -> Iterator[Input]:
             yield entry._replace(path=os.path.relpath(entry.path, root))
         elif entry.kind == _FOLDER:
             if entry.path != left_out:
-                stack.append(_entries(os.path.join(entry.path, ""), job))  # noqa: PTH118 - as above
+                path = os.path.join(entry.path, "")  # noqa: PTH118 - as above
+                stack.append(_entries(path, job, Hidden() if path in opened else passed))
         else:
             yield _input(entry, root)
+
+
+def _opened(seen: list[bytes], root: str) -> set[str]:
+    """The folders that a walk has opened which came to a place, and which another one has to open again."""
+    parts = [os.fsdecode(part) for part in seen]
+    return {root + "".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts))}
 
 
 def _place(path: str) -> list[bytes]:
@@ -77,20 +93,22 @@ def _is_behind(entry: _Entry | Input, root: str, seen: list[bytes]) -> bool:
     return place <= seen
 
 
-def _entries(folder: str, room: Path) -> Iterator[_Entry | Input]:
+def _entries(folder: str, room: Path, hidden: Hidden) -> Iterator[_Entry | Input]:
     """What is in a folder, whose path ends in a separator; or one input that says why that cannot be known."""
     try:
-        for name in in_order(_names(folder), room):
+        for name in in_order(_names(folder, hidden), room):
             yield _Entry(folder + os.fsdecode(name[:-_KIND]), name[-_KIND:])
     except _Unlistable as error:
         yield Input(folder, 0, 0, f"folder_unreadable: the folder cannot be listed ({error})")
 
 
-def _names(folder: str) -> Iterator[bytes]:
+def _names(folder: str, hidden: Hidden) -> Iterator[bytes]:
     try:
         with os.scandir(os.fsencode(folder)) as found:
             for entry in found:
-                if not entry.name.startswith(b"."):
+                if entry.name.startswith(b"."):
+                    hidden.count += 1
+                else:
                     yield entry.name + _kind(entry)
     except OSError as error:
         raise _Unlistable(error.strerror) from error

@@ -26,6 +26,7 @@ from serving.jobs.parts import is_whole, write_part
 from serving.jobs.pipeline import Hands, classify_ahead
 from serving.jobs.results import write_results
 from serving.jobs.store import Jobs
+from serving.jobs.walk import Hidden
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 IN_THE_WAY = (OSError, NotNow, NoModel, NoRuntime, QueueFull, DeadlineExceeded)  # it may pass, or another worker can
@@ -73,8 +74,9 @@ class Work:
     def _list(self, job: Job, lease: Lease) -> None:
         plan = job.agree(self._models.plan(job))
         see(job.folder)
-        cut = Cut(plan.files, plan.bytes, bunch_size(plan.bunch, plan.batch))
-        extend_listing(_source(job), job.inputs, cut, lambda files: _go_on(lease, files))
+        cut = Cut(plan.files, plan.bytes, bunch_size(plan.bunch, plan.batch), plan.ramp)
+        hidden = Hidden()
+        extend_listing(_source(job, hidden), job.inputs, cut, lambda files: _go_on(lease, files), hidden)
 
     def _classify(self, job: Job, lease: Lease, number: int) -> None:
         chunk, plan = read_chunk(job.inputs, number), job.plan()
@@ -114,7 +116,7 @@ class Work:
         model = self._models.open(job, plan)
         truths = _truths(job, listed.chunks) if job.manifest else None
         reading, identity = model.reading(job.folder), model.bundle.identity(plan.variant)
-        write_results(job.path, reading, parts, identity, truths, partial(_go_on, lease))
+        write_results(job.path, reading, parts, identity, truths, listed.hidden, partial(_go_on, lease))
 
     def _do(self, job: Job, what: str, act: Act) -> None:
         """Do something, unless another does."""
@@ -154,10 +156,10 @@ class Work:
             job.leases.clear(what)
 
 
-def _source(job: Job) -> Source:
+def _source(job: Job, hidden: Hidden) -> Source:
     if job.manifest:
         return lambda files, _: read_manifest(job.inputs / job.manifest, job.folder, files)
-    return lambda _, last: walk(job.folder, job.path, last)
+    return lambda _, last: walk(job.folder, job.path, last, hidden)
 
 
 def _truths(job: Job, chunks: int) -> Iterator[str]:

@@ -51,7 +51,7 @@ def test_every_file_has_one_row_in_order_with_the_label_of_the_server(home, serv
     rows = table(tmp_path / "out" / "results.csv")
     expected = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     assert sorted(row["path"] for row in rows) == sorted(str(path.relative_to(folder)) for path in expected)
-    assert (done["total"], done["classified"], done["rejected"]) == (1996, 1990, 6)
+    assert (done["total"], done["classified"], done["rejected"], done["hidden"]) == (1996, 1990, 6, 1)
     assert pyarrow.parquet.read_table(tmp_path / "out" / "results.parquet").num_rows == len(rows)
     good = [row for row in rows if not row["error"]]
     for row in good[::199]:

@@ -127,6 +127,7 @@ def test_a_folder_becomes_the_table_that_classify_makes_of_it(place, expected):
     assert told["status"] in ("queued", "running")
     done = place.over(told["id"])
     assert (done["status"], done["total"], done["done"], done["rejected"]) == ("succeeded", FILES + 1, FILES + 1, 5)
+    assert done["hidden"] == 1
     version = Store(place.home.path / "models").catalogue("digits")[0]
     assert done["model"] == {"name": "digits", "version": 1, "sha256": version["sha256"], "variant": "fp32"}
     assert place.results(told["id"]) == expected

@@ -4,11 +4,13 @@ import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from artifacts.errors import WrongUse
-from serving.jobs.inputs import Cut, Listing, extend_listing, read_chunk, read_listed, walk, write_listing
+from serving.jobs.inputs import Cut, Listing, extend_listing, read_chunk, read_listed, write_listing
+from serving.jobs.walk import Hidden, walk
 from tests.real import read_listing
 
 CUT = Cut(files=4, bytes=10_000, bunch=2)
@@ -121,6 +123,50 @@ def test_what_changes_meanwhile_doubles_nothing_and_loses_nothing_that_was_there
     paths = listed(tmp_path / "inputs", total.chunks)
     assert len(paths) == len(set(paths)) == total.files
     assert set(whole) <= set(paths)
+
+
+@pytest.fixture
+def with_hidden(folder):
+    """The folder with 9 hidden files in it, some in folders that hold nothing else, at its beginning and end."""
+    for path in (".a", ".b/x/y", "b/.z", "b/c/.1", "b/c/.2", "é/.x", "zz/.only", "ü/.last", "\u20ac/.end"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"x")
+    return folder
+
+
+def test_what_is_hidden_is_counted_once_wherever_a_listing_was_killed(tmp_path, with_hidden, whole):
+    counted = []
+    for place in range(1, len(whole)):
+        target, hidden = tmp_path / f"hidden-{place}", Hidden()
+        target.mkdir()
+
+        def die(_):
+            raise KeyboardInterrupt
+
+        def listing(_, last, hidden=hidden):
+            return walk(with_hidden, tmp_path / "job", last, hidden)
+
+        for killed in range(4):
+            with suppress(KeyboardInterrupt):
+                extend_listing(listing, target, Cut(place, 10**9), die if killed < 3 else lambda _: None, hidden)
+        counted.append(read_listed(target))
+        assert listed(target, counted[-1].chunks) == whole
+    assert {each.hidden for each in counted} == {9}
+    assert write_listing(with_hidden, tmp_path / "again", tmp_path / "job").hidden == 9
+
+
+def test_chunks_begin_small_so_that_all_have_work_and_become_whole_ones(tmp_path, folder):
+    for name in range(2000):
+        (folder / f"many-{name:03d}").write_bytes(b"x")
+    (tmp_path / "inputs").mkdir()
+    total = extend_listing(source(tmp_path, folder), tmp_path / "inputs", Cut(160, 10**9, 2, ramp=True), lambda _: None)
+    sizes = [len(read_chunk(tmp_path / "inputs", number).inputs) for number in range(total.chunks)]
+    assert sizes[:8] == [10, 10, 16, 24, 34, 52, 76, 114]
+    assert max(sizes) == 160
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert Cut(160, 1600, 2, ramp=True).of(0) == Cut(10, 100, 2, ramp=True)
+    assert Cut(160, 1600, 2, ramp=True).of(10**9).files == 160
+    assert Cut(160, 1600, 2).of(0).files == 160
 
 
 def test_chunks_end_after_whole_batches(tmp_path, folder, extend):

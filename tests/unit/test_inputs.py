@@ -79,10 +79,10 @@ def test_a_change_of_a_file_changes_the_part_of_its_chunk_alone(folder, tmp_path
 def test_a_shorter_listing_leaves_nothing_of_a_longer_one(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, "CHUNK", 2)
     touch(folder, *"abcde")
-    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == (5, 3)
+    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == (5, 3, 0)
     for name in "bcde":
         (folder / name).unlink()
-    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == (1, 1)
+    assert write_listing(folder, tmp_path / "inputs", tmp_path / "job") == (1, 1, 0)
     assert [[each.path for each in chunk.inputs] for chunk in read_listing(tmp_path / "inputs")] == [["a"]]
 
 
