@@ -26,6 +26,7 @@ ENV HOME=/tmp \
     TINTYPE_HOME=/var/lib/tintype
 RUN groupadd --gid 10001 tintype \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tintype \
+    && install -d -o 10001 -g 10001 -m 0700 /var/lib/tintype-keys \
     && install -d -o 10001 -g 10001 /var/lib/tintype /var/lib/tintype/models /var/lib/tintype/runs \
         /var/lib/tintype/jobs /var/lib/tintype/trainings /var/lib/tintype/cache
 

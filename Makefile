@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --constraint constraints.txt
 WANTS = pyproject.toml constraints.txt Makefile
 
-.PHONY: demo test lint acceptance bench results
+.PHONY: demo test lint acceptance bench results secrets compose-test
 
 demo: .venv/.main
 	$(BIN)/tintype demo $(ARGS)
@@ -23,6 +23,12 @@ lint: .venv/.dev
 
 acceptance: .venv/.dev
 	$(BIN)/pytest tests/acceptance $(ARGS)
+
+secrets:
+	@deploy/secrets.sh
+
+compose-test:
+	@tests/acceptance/compose.sh
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.online
