@@ -71,7 +71,15 @@ answer() {
 says() { [ "$(answer "$1")" = "$3 $2" ]; }
 says_not() { case $(answer "$1") in "$3 $2" | '') false ;; "$3 "*) true ;; *) false ;; esac; }
 workers() { [ "$(ask "$url/metrics" | awk '$1 == "tintype_workers" {print int($2)}')" = "$1" ]; }
-tintype() { compose run --rm -T trainer tintype "$@"; }
+# over ID: a training has ended; it has to have ended well.
+over() {
+    local told; told=$(ask "$url/trainings/$1")
+    case $told in
+        *'"status":"succeeded"'* | *'"status": "succeeded"'*) true ;;
+        *'"status":"failed"'* | *'"status": "failed"'*) fail "$told" ;;
+        *) false ;;
+    esac
+}
 
 step "clone"
 git clone --quiet "$root" "$work/tintype"
@@ -109,16 +117,18 @@ PYTHON
 three=$PICTURES/ten/3/7.png nine=$PICTURES/ten/9/7.png
 
 step "a key"
-key=$(compose run --rm -T keys add tester --scopes predict,deploy | tail -1 | tr -d '\r')
+key=$(compose run --rm -T keys add tester --scopes predict,deploy,train | tail -1 | tr -d '\r')
 
 step "docker-compose up"
 compose up -d >"$work/up.log" 2>&1 || { tail -40 "$work/up.log"; fail "docker-compose up"; }
 until_true 120 answers /health/live
 
-step "first training, export and deploy"
-tintype train /pictures/nine --preset digits --name digits
-tintype export latest --name digits --precision fp32
-tintype deploy digits
+step "first training: POST /trainings"
+order='{"name": "digits", "data": "nine", "preset": "digits", "precision": "fp32", "deploy": true}'
+training=$(ask --header "Content-Type: application/json" --data "$order" "$url/trainings")
+training=$(sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' <<<"$training")
+[ -n "$training" ] || fail "the order was not taken"
+until_true 600 over "$training"
 
 step "first prediction"
 until_true 60 answers /health/ready
@@ -139,10 +149,8 @@ for container in $(compose ps -q); do
     ! docker exec "$container" touch /tintype-was-here 2>/dev/null || fail "$container may write to its root"
 done
 
-step "one more class: retrained, compared, deployed"
-tintype train /pictures/ten --preset digits --name digits
-tintype export latest --name digits --precision fp32
-tintype deploy digits
+step "one more class: docker-compose run --rm trainer tintype retrain"
+compose run --rm -T trainer tintype retrain digits --data /pictures/ten --precision fp32 --deploy
 until_true 60 says "$nine" 9 2
 predict "$nine"
 

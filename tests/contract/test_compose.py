@@ -21,6 +21,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("tintype/")]
 WORKERS = ["worker", "worker-gpu", "worker-tf-serving"]
 TRAINERS = ["trainer", "trainer-gpu"]
+KEYS = "/var/lib/tintype-keys"
 TARGETS = ["serve", "trainer", "worker-gpu", "trainer-gpu"]
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -56,6 +57,8 @@ def test_every_service_has_limits_a_healthcheck_without_curl_and_comes_back(name
     service = SERVICES[name]
     assert re.fullmatch("[0-9]+[mg]", service["mem_limit"])
     assert service["pids_limit"] > 0
+    if name == "keys":  # a command, not a service
+        return
     assert service["restart"] == "unless-stopped"
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert "curl" not in str(service["healthcheck"]["test"])
@@ -69,7 +72,7 @@ def test_only_the_api_and_grafana_are_published_and_on_loopback(name):
     if name in ("redis", "tf-serving"):
         assert SERVICES[name]["networks"] == ["backend"]
     assert COMPOSE["networks"]["backend"] == {"internal": True}
-    assert SERVICES[name].get("network_mode") is None
+    assert SERVICES[name].get("network_mode") in (None, "none")
 
 
 @every_role
@@ -121,15 +124,31 @@ def test_a_role_keeps_what_must_last_on_volumes_and_never_writes_to_the_pictures
 
 
 def test_secrets_are_files_that_make_secrets_makes_and_stand_in_no_environment():
-    made = set(re.findall(r"\b(redis_\w+|grafana_admin)\b", (ROOT / "deploy" / "secrets.sh").read_text()))
-    assert COMPOSE["secrets"].keys() <= made | {"keys"}
+    made = set(re.findall(r"\b(redis_\w+|\w+_admin|metrics_key)\b", (ROOT / "deploy" / "secrets.sh").read_text()))
+    assert COMPOSE["secrets"].keys() == made
     for name, secret in COMPOSE["secrets"].items():
         assert secret == {"file": f"./secrets/{name}"}
     for service in SERVICES.values():
         for key, value in service.get("environment", {}).items():
-            assert not re.search("PASSWORD|SECRET|TOKEN|KEY$", key) or str(value).startswith("/run/secrets/"), key
+            assert not re.search("PASSWORD|SECRET|TOKEN|KEY", key) or str(value).startswith(("/run/secrets/", KEYS)), (
+                key
+            )
     assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
     assert "!secrets" not in (ROOT / ".dockerignore").read_text()
+
+
+def test_the_api_asks_for_the_keys_that_only_the_command_for_them_writes():
+    made, asked = SERVICES["keys"], SERVICES["api"]
+    assert made["entrypoint"] == ["tintype", "keys"]
+    assert made["network_mode"] == "none"
+    assert f"keys:{KEYS}" in made["volumes"]
+    assert f"keys:{KEYS}:ro" in asked["volumes"]
+    assert made["environment"]["TINTYPE_KEYS"] == asked["environment"]["TINTYPE_KEYS"] == f"{KEYS}/keys.json"
+    assert [name for name, service in SERVICES.items() if KEYS in str(service["volumes"])] == ["api", "keys"]
+    assert "0.0.0.0" in asked["command"]  # where keys are asked for  # noqa: S104
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    assert scraped["authorization"] == {"credentials_file": "/run/secrets/metrics_key"}
+    assert SERVICES["prometheus"]["secrets"] == ["metrics_key"]
 
 
 def test_every_queue_has_a_service_that_reads_it():
