@@ -103,7 +103,8 @@ class Deployment:
     def worker(self, *arguments, name=None, command=(TINTYPE, "worker"), **settings):
         """Start a worker; `until_alive` and `until_ready` tell when it is there."""
         name = name or f"worker{len(self.programs)}"
-        settings = {"TINTYPE_REDIS_URL": self.redis.url_of("worker"), **self._settings, **settings}
+        role = "trainer" if "train" in arguments else "worker"  # as in docker-compose.yml
+        settings = {"TINTYPE_REDIS_URL": self.redis.url_of(role), **self._settings, **settings}
         return self._start(Worker, (*command, "--name", name, *arguments), settings, f"{name}-0")
 
     def server(self, *arguments, port=None, **settings):

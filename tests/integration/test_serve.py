@@ -22,6 +22,7 @@ from artifacts.store import Reference, Store, parse
 from serving.api.predictor import LOOP_PIXELS
 from serving.api.state import State
 from serving.engine.opened import SPARE
+from serving.healthcheck import check
 from tests.real import ROOT, Client, form, free_port, serving, wait_answering
 
 PNG = "image/png"
@@ -226,6 +227,7 @@ def test_models_health_interface_and_page(home, server):
     assert server.get("/models/digits")[1]["versions"][0]["aliases"] == ["production"]
     assert server.get("/models/cats")[0] == 404
     assert server.get("/health/live") == (200, {"status": "live"})
+    check("api", {}, server.port)  # as its container does
     status, ready = server.get("/health/ready")
     assert (status, ready["models"][0]["name"]) == (200, "digits")
     assert server.get("/openapi.json")[1]["openapi"].startswith("3.1")

@@ -324,3 +324,10 @@ def test_drift_is_told_of_what_workers_answered(running, pictures):
     told = remote.client.get("/models/digits/drift")[1]
     assert told["features"]["size"]["psi"] == 0
     assert told["features"]["brightness"]["level"] != "drifted"
+
+
+def test_a_trainer_needs_no_more_rights_in_redis_than_it_has(deploy):
+    deployment = deploy()
+    trainer = deployment.worker("--queues", "train")
+    until(lambda: "ready." in trainer.log(), 120, "the trainer does not start")
+    assert trainer.stop() == 0
