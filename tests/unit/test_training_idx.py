@@ -85,6 +85,7 @@ def test_a_missing_file_is_named_with_the_ones_that_are_needed(tmp_path, load):
         written(ONES)[:-9],
         written(ONES, magic=0x0D00),
     ],
+    ids=["nothing", "no gzip", "nothing in gzip", "cut off in its head", "labels", "cut off", "floats"],
 )
 def test_a_damaged_file_is_refused(small, load, content):
     home = small()
