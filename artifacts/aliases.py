@@ -1,7 +1,7 @@
 """What a model's aliases name: `models/<name>/aliases.json`, {"production": 3, "previous": 2}, replaced atomically."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +38,10 @@ def read(home: Path) -> dict[str, int]:
 
 
 @contextmanager
-def changing(home: Path, change: Change) -> Iterator[dict[str, int]]:
+def changing(home: Path, change: Change, then: Callable[[], None] | None = None) -> Iterator[dict[str, int]]:
     """The aliases to change, under the model's lock; written, and noted in the audit, unless the body raises.
+
+    `then` is called when they are written, before anybody else can have the lock.
 
     Raises:
         BadBundle: they are damaged or cannot be read.
@@ -50,3 +52,5 @@ def changing(home: Path, change: Change) -> Iterator[dict[str, int]]:
         yield after
         audit.append(home, change, before.get(change.alias), after.get(change.alias))
         files.write_json(home / FILE, after)
+        if then:
+            then()

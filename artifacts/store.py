@@ -266,9 +266,9 @@ class Store:
             return aliases[PRODUCTION]
 
     @contextmanager
-    def changing(self, name: str, change: Change) -> Iterator[dict[str, int]]:
-        """The aliases to change, under the model's lock; written, and noted in the audit, unless the body raises."""
-        with aliases_of.changing(self.root / name, change) as aliases:
+    def changing(self, name: str, change: Change, then: Callable[[], None] | None = None) -> Iterator[dict[str, int]]:
+        """The aliases to change, as `artifacts.aliases.changing` has it; TensorFlow Serving is told of them as well."""
+        with aliases_of.changing(self.root / name, change, then) as aliases:
             yield aliases
         tf_serving.write(self.root, self._served)
 

@@ -89,7 +89,7 @@ class Server(Program):
 
 
 class Deployment:
-    """Starts and ends programs of one home; `settings` hold for all of them."""
+    """Starts and ends programs of one home; `settings` are those of all. Without a Redis, servers hold the models."""
 
     def __init__(self, home, redis, folder, **settings):
         self.home = home
@@ -107,11 +107,11 @@ class Deployment:
         settings = {"TINTYPE_REDIS_URL": self.redis.url_of(role), **self._settings, **settings}
         return self._start(Worker, (*command, "--name", name, *arguments), settings, f"{name}-0")
 
-    def server(self, *arguments, port=None, **settings):
+    def server(self, *arguments, port=None, command=(TINTYPE, "serve"), **settings):
         """Start a server that answers when this returns, be it ready or not."""
         port = port or free_port()
-        settings = {"TINTYPE_REDIS_URL": self.redis.url_of("api"), **self._settings, **settings}
-        server = self._start(Server, (TINTYPE, "serve", "--port", str(port), *arguments), settings, port)
+        settings = {"TINTYPE_REDIS_URL": self.redis.url_of("api") if self.redis else "", **self._settings, **settings}
+        server = self._start(Server, (*command, "--port", str(port), *arguments), settings, port)
         until(lambda: live(server), 60, f"{server.err} does not answer")
         return server
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from serving.api.front import Front
 
 METHODS = b"GET, POST, PUT, DELETE"
-SENT = b"Accept, Authorization, Content-Type, Idempotency-Key, X-Request-Id"  # headers that a page may send
+SENT = b"Accept, Authorization, Content-Type, Idempotency-Key, Tintype-Key, X-Request-Id"  # what a page may send
 SHOWN = b"Location, Retry-After, Server-Timing, WWW-Authenticate, X-Model, X-Model-Sha256, X-Request-Id, X-Variant"
 SECONDS = b"600"  # that a browser may remember a preflight's answer
 _VARY = (b"vary", b"Origin")

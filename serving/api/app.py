@@ -17,6 +17,7 @@ from serving.api.problems import Problems
 from serving.api.state import State
 from serving.board import Board
 from serving.records import RECORD
+from serving.rollouts.traffic import Traffic
 from serving.telemetry.recorder import Recorded, Recorder
 from serving.telemetry.sink import Sink, open_sink
 
@@ -32,6 +33,7 @@ class Application(NamedTuple):
     problems: Problems
     recorder: Recorder
     sink: Sink
+    traffic: Traffic
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -66,7 +68,9 @@ def build(settings: Settings, shared: Path | None = None, board: Board | None = 
     state = State(settings, board)
     state.models.ready()
     state.models.start()
-    predictor, problems = Predictor(state.models, settings), Problems(settings)
+    traffic = Traffic(state.models, settings)
+    traffic.start()
+    predictor, problems = Predictor(state.models, settings, traffic), Problems(settings)
     app.register_blueprint(predict.blueprint(predictor, settings))
     app.register_blueprint(models.blueprint(state.models))
     app.register_blueprint(deploys.blueprint(state.models.store, settings))
@@ -82,7 +86,7 @@ def build(settings: Settings, shared: Path | None = None, board: Board | None = 
     sink.start()
     recorder = Recorder()
     app.wsgi_app = Recorded(app.wsgi_app, recorder, sink)  # type: ignore[method-assign] # as Flask's documentation does
-    return Application(app, state, predictor, problems, recorder, sink)
+    return Application(app, state, predictor, problems, recorder, sink, traffic)
 
 
 def _handle_errors(app: Flask, problems: Problems) -> None:

@@ -22,7 +22,7 @@ from serving.api import query
 from serving.api.app import Application
 from serving.api.bodies import SECONDS
 from serving.api.negotiation import JSON
-from serving.api.predict import PATH
+from serving.api.predict import PATH, STICKY
 from serving.api.predictor import Body
 from serving.api.uploads import raw
 from serving.errors import TooSlow
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
 MOST = 1_000_000  # bytes of a body; decoding a larger one takes so long that the rest does not matter
 MOST_OF_ALL = 64 * MOST  # that are being received at a time; who comes then takes the long way, which counts what came
-THREADS = 16  # for pictures that turn out to have too many pixels for the loop
+THREADS = 16  # for pictures that turn out to have too many pixels for the loop, and for canaries
 _PATH = PATH.encode()
 _JSON = JSON.encode()
 _ANY = (b"", b"*/*", _JSON)  # values of Accept that need no reading
 _REQUEST_ID = REQUEST_ID.lower().encode()
+_STICKY = STICKY.lower().encode()
 
 
 class Call(NamedTuple):
@@ -62,7 +63,7 @@ class Direct:
         self._app = application
         self._guard = guard
         self.held = 0  # bytes that are being received, as declared
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large picture")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="not on the loop")
 
     def takes(self, method: bytes, url: bytes, headers: "Headers") -> tuple[int, Key | None]:
         """The bytes of the body to receive whole, and whose request it is.
@@ -114,11 +115,25 @@ class Direct:
         try:
             if self._guard:
                 self._guard.count(exchange.key)
+            if self._app.traffic.at_work and wanted.plain and self._by_canary(call, wanted, headers):
+                return True
             future = self._app.predictor.ask(model, model.loop_lane, body, record)
         except Exception as error:  # noqa: BLE001 - as Flask does for its routes
             self._fail(call, error)
         else:
             future.add_done_callback(partial(self._answered, call))
+        return True
+
+    def _by_canary(self, call: Call, wanted: query.Query, headers: "Headers") -> bool:
+        """Whether the version that is rolled out answers, in a thread: it may be slow, and the loop is production's."""
+        key = wanted.sticky or dict(headers).get(_STICKY, b"").decode("latin-1")
+        traffic, name = self._app.traffic, call.model.bundle.name
+        work = traffic.canary(name, key)
+        if work is None:
+            traffic.copy(name, key, call.data)
+            return False
+        ask = partial(self._app.predictor.by_canary, work, call.model, call.top_k, [raw(call.data)], call.record)
+        asyncio.get_running_loop().run_in_executor(self._threads, ask).add_done_callback(partial(self._predicted, call))
         return True
 
     def late(self, exchange: "Exchange") -> None:

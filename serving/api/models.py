@@ -4,12 +4,13 @@ from typing import Any
 
 from flask import Blueprint
 
-from artifacts import audit
+from artifacts import audit, rollouts
 from artifacts.errors import BadBundle
 from artifacts.store import Store, check_name
 from serving.api.state import Models
 
 AUDIT_LINES = 50  # the last ones
+ROLLOUTS = 10  # the last ones
 
 
 def blueprint(models: Models) -> Blueprint:
@@ -25,7 +26,14 @@ def blueprint(models: Models) -> Blueprint:
     def one(name: str) -> dict[str, Any]:
         versions = store.catalogue(check_name(name))
         audited = audit.lines(store.root / name, AUDIT_LINES)
-        return {"name": name, "versions": versions, "aliases": _aliases(store, name), "audit": audited}
+        told = [rollout.told() for rollout in rollouts.history(store.root / name, ROLLOUTS)]
+        return {
+            "name": name,
+            "versions": versions,
+            "aliases": _aliases(store, name),
+            "audit": audited,
+            "rollouts": told,
+        }
 
     return routes
 

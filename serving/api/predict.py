@@ -15,6 +15,7 @@ from serving.api.uploads import uploads
 from serving.records import RECORD, Record
 
 PATH = "/predict"
+STICKY = "Tintype-Key"  # the header of requests that belong together: see `serving.api.query.Query.sticky`
 
 
 def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
@@ -28,6 +29,7 @@ def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
         kind(request.headers.get("Accept"))  # refused now, and not after all the work
         model = predictor.model(wanted, record)
         pictures = uploads(request, settings.max_pictures)
-        return render(predictor.predict(model, wanted.top_k, pictures, record), request.headers.get("Accept"))
+        body = predictor.answer(model, wanted, request.headers.get(STICKY, ""), pictures, record)
+        return render(body, request.headers.get("Accept"))
 
     return routes

@@ -1,5 +1,6 @@
 """One request on its way: decode (refuse what is no picture) -> lane -> engine -> labels."""
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from artifacts import pixels
 from artifacts.census import Look, brightness
-from artifacts.errors import BadPicture
+from artifacts.errors import BadPicture, TintypeError
 from artifacts.pixels import Picture
 from artifacts.settings import Settings
 from artifacts.store import Reference
@@ -17,9 +18,12 @@ from serving.answers import answers
 from serving.api.query import Query
 from serving.api.state import Model, Models
 from serving.api.uploads import Upload
+from serving.errors import QueueFull, TooLarge
 from serving.lanes.answer import Answer
 from serving.lanes.loop import Decode
 from serving.records import Record
+from serving.rollouts.traffic import Traffic
+from serving.rollouts.work import Work
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,8 +31,11 @@ if TYPE_CHECKING:
 LOOP_PIXELS = 2_000_000  # some 20 ms of decoding
 LOOK_SECONDS = 0.01  # between two requests whose pictures are counted: a census needs no more, and it takes time
 MOST_LOOKS = 64  # of a request
+CANARY_SHARE = 0.5  # of the time that a request may take; production has the rest, should the canary fail
 
 Body = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class Lane(Protocol):
@@ -41,8 +48,9 @@ class Lane(Protocol):
 class Predictor:
     """Pictures in, labels out, by the models that are live."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, settings: Settings, traffic: Traffic) -> None:
         self._models = models
+        self._traffic = traffic
         self._deadline = settings.deadline_ms / 1000
         self._max_pixels = settings.max_pixels
         self._next_look = 0.0  # time.monotonic()
@@ -107,14 +115,58 @@ class Predictor:
             record.looks = _answered(record.looks, labels)
         return self._body(model, [{"file": None, **labels[0]}], record)
 
-    def predict(self, model: Model, top_k: int, uploads: list[Upload], record: Record) -> Body:
-        """The answer: {"model", "predictions", "timings"}.
+    def answer(self, model: Model, query: Query, key: str, uploads: list[Upload], record: Record) -> Body:
+        """The answer of the model, or of the version that has a share of its requests.
+
+        Raises:
+            BadPicture, TooLarge, QueueFull, NoModel, DeadlineExceeded, EngineFailed: as `predict`.
+        """
+        if self._traffic.at_work and query.plain:
+            sticky = query.sticky or key
+            if work := self._traffic.canary(model.bundle.name, sticky):
+                return self.by_canary(work, model, query.top_k, uploads, record)
+            for upload in uploads:
+                self._traffic.copy(model.bundle.name, sticky, upload.data)
+        return self.predict(model, query.top_k, uploads, record)
+
+    def by_canary(self, work: Work, model: Model, top_k: int, uploads: list[Upload], record: Record) -> Body:
+        """The answer of the version that is rolled out; where it fails, that of the model.
+
+        Raises:
+            BadPicture, TooLarge, QueueFull, NoModel, DeadlineExceeded, EngineFailed: as `predict`.
+        """
+        candidate, began, tally = work.candidate, time.monotonic(), work.counted.tally
+        if candidate is None:
+            return self.predict(model, top_k, uploads, record)
+        record.version = candidate.bundle.version
+        try:
+            body = self.predict(candidate, top_k, uploads, record, self._deadline * CANARY_SHARE)
+        except (BadPicture, TooLarge):
+            raise
+        except Exception as error:  # whatever it does, a client must not suffer from it
+            log.warning("the canary failed: %r", error, exc_info=not isinstance(error, TintypeError))
+            record.version, record.variant = model.bundle.version, ""
+            left = self._deadline - (time.monotonic() - began)
+            body = self.predict(model, top_k, uploads, record, left)
+            if not isinstance(error, QueueFull):  # production would have failed of whatever else is no fault of it
+                tally.requests += 1
+                tally.failed += 1
+            return body
+        tally.requests += 1
+        for upload in uploads:
+            work.offer(upload.data)
+        return body
+
+    def predict(
+        self, model: Model, top_k: int, uploads: list[Upload], record: Record, seconds: float | None = None
+    ) -> Body:
+        """The answer: {"model", "predictions", "timings"}; within `seconds`, or as long as a request may take.
 
         Raises:
             BadPicture: there is only one picture, and it is none.
             QueueFull, NoModel, DeadlineExceeded, EngineFailed: as the lane says.
         """
-        deadline = time.monotonic() + self._deadline
+        deadline = time.monotonic() + (self._deadline if seconds is None else seconds)
         batch, predictions = self._decode(uploads, model.shape, record)
         if batch is not None:
             answer = model.lane.predict(batch, deadline, record.request_id)

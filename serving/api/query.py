@@ -1,4 +1,4 @@
-"""What a client asks for beside its pictures: `?model=&alias=|version=&top_k=`."""
+"""What a client asks for beside its pictures: `?model=&alias=|version=&top_k=&sticky=`."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ from artifacts.store import check_name
 from serving.answers import TOP_K
 from serving.errors import BadRequest
 
-PARAMETERS = ("model", "alias", "version", "top_k")
+PARAMETERS = ("model", "alias", "version", "top_k", "sticky")
 
 
 class Query(NamedTuple):
@@ -20,6 +20,12 @@ class Query(NamedTuple):
     version: int | None
     alias: str | None
     top_k: int
+    sticky: str = ""  # requests with the same one are all answered by the canary, or none of them
+
+    @property
+    def plain(self) -> bool:
+        """Whether it names no version, so that a canary may answer."""
+        return not self.version and not self.alias
 
 
 @lru_cache(maxsize=1024)  # clients ask for the same again and again
@@ -38,7 +44,9 @@ def parse(query_string: str) -> Query:
     version = _whole(given, "version")
     if version and alias:
         raise BadRequest(f"give a version or an alias, not both; received version={version} and alias={alias}")
-    return Query(check_name(model) if model else None, version, alias, _whole(given, "top_k") or TOP_K)
+    return Query(
+        check_name(model) if model else None, version, alias, _whole(given, "top_k") or TOP_K, given.get("sticky", "")
+    )
 
 
 def _whole(given: dict[str, str], name: str) -> int | None:

@@ -113,7 +113,7 @@ def test_every_operation_has_an_id_of_its_own(document):
 def test_predict_names_the_parameters_that_it_takes(app, document):
     parameters = document["paths"]["/predict"]["post"]["parameters"]
     named = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
-    assert named == {"model", "alias", "version", "top_k"}
+    assert named == {"model", "alias", "version", "top_k", "sticky"}
     refused = app.test_client().post("/predict?modle=a", data=b"x", content_type="image/png")
     assert refused.get_json()["detail"] == "there is no parameter 'modle'; did you mean 'model'?"
 
