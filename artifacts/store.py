@@ -4,6 +4,7 @@
     models/digits/aliases.json    {"production": 3, "previous": 2}, replaced atomically
     models/digits/audit.jsonl     who moved an alias, when, from where to where, and why
     models/digits/served.json     the versions that have answered well, the last one first
+    models/digits/rollouts/       versions that had a share of the requests first, and what came of it
     models/digits/config.pbtxt    for Triton
     models/digits/.versions       the last number given out; a number is never given twice, not after a deletion either
     models/digits/.tmp-…/         a version in the making: no server takes a name that is not a number
@@ -91,11 +92,7 @@ class Store:
         return sorted(int(path.name) for path in paths if _VERSION.fullmatch(path.name) and path.is_dir())
 
     def aliases(self, name: str) -> dict[str, int]:
-        """{"production": 3, …}; empty when nothing is deployed.
-
-        Raises:
-            BadBundle: the file is damaged or cannot be read.
-        """
+        """{"production": 3, …}, as `artifacts.aliases.read` has it."""
         return aliases_of.read(self.root / name)
 
     def _all_aliases(self) -> dict[str, dict[str, int]]:

@@ -19,7 +19,7 @@ MODELS = ("good", "worse", "slow", "failing", "damaged")
 # Generous: the figures of the gates are tested elsewhere, and a machine may be busy.
 GATES = Gates(latency=2.0, requests=5)
 PATIENT = Gates(latency=50.0, requests=5)
-SLOW_SECONDS = 300.0  # of the slow one, which is taken back long before
+LONG_SECONDS = 300.0  # of those that are taken back long before
 HALF = 0.5
 PROGRAM = ("-m", "tests.troubled")
 
@@ -34,18 +34,21 @@ def publish(store, digits):
     _seal_anew(store.path("worse", 2), labels=[str((digit + 1) % 10) for digit in range(10)])
 
 
-def _seal_anew(version, **changes):
-    path = version / "manifest.json"
+def _seal_anew(folder, **changes):
+    path = folder / "manifest.json"
     body = {**json.loads(path.read_bytes()), **changes}
     files.write_json(path, {**body, "sha256": digest(body)})
 
 
-def begin(store, seconds):
-    """A rollout of each second version; the good one has so many seconds."""
-    for name in MODELS:
-        slow = name == "slow"
-        order = Order("canary", HALF, SLOW_SECONDS if slow else seconds, GATES if slow else PATIENT)
-        rollouts.start(store, parse(f"{name}@2"), order, Note("anna"))
+def begin(store, name, seconds=LONG_SECONDS):
+    """A rollout of a second version."""
+    order = Order("canary", HALF, seconds, GATES if name == "slow" else PATIENT)
+    rollouts.start(store, parse(f"{name}@2"), order, Note("anna"))
+
+
+def begin_with_damage(store):
+    """The rollout of the damaged one; before any server has loaded it."""
+    begin(store, "damaged")
     onnx = store.path("damaged", 2) / "model.onnx"
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
 
@@ -101,10 +104,12 @@ def _over(store):
     return all(_stands(store, name).status != Status.RUNNING for name in MODELS)
 
 
-def watch(store, client, data):
-    """Requests for all of them until all are over: none fails, and each came to its end."""
+def watch(store, client, data, seconds):
+    """Requests for all of them until all are over: none fails, and each came to its end. The good one has `seconds`."""
+    for name in MODELS[:-1]:
+        begin(store, name, seconds if name == "good" else LONG_SECONDS)
     with _asking(client, MODELS, data) as answers:
-        until(lambda: _over(store), SLOW_SECONDS + 60, "some are not over")
+        until(lambda: _over(store), LONG_SECONDS + 60, "some are not over")
         check(store)
         until(lambda: ("good", 200, 2, None) in answers[-20:], 60, "what was promoted does not answer")
     assert Counter(status for _, status, *_ in answers) == {200: len(answers)}

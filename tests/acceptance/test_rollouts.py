@@ -13,7 +13,7 @@ def test_behind_workers_bad_candidates_are_taken_back_and_a_good_one_is_promoted
     version = digits.path / "models" / "digits" / "1"
     store = Store(tmp_path / "home" / "models")
     candidates.publish(store, version)
-    candidates.begin(store, SECONDS)
+    candidates.begin_with_damage(store)
     redis = undelayed_redis(tmp_path / "redis").start()
     deployment = Deployment(Home(tmp_path / "home"), redis, tmp_path)
     try:
@@ -22,7 +22,7 @@ def test_behind_workers_bad_candidates_are_taken_back_and_a_good_one_is_promoted
         deployment.until_alive(2)
         server = deployment.server(command=(*candidates.PROGRAM, "serve"))
         deployment.until_ready(server, 2)
-        candidates.watch(store, server.client, Pictures.load(version / "golden.npz").encoded[0])
+        candidates.watch(store, server.client, Pictures.load(version / "golden.npz").encoded[0], SECONDS)
     finally:
         deployment.end()
         redis.stop()

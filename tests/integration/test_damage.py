@@ -37,6 +37,13 @@ def graph_of_centred_pictures(model):
     _before(model, "Cast", [], "floats", to=1)
 
 
+def numbered(folder, name, version):
+    """Seal a copy under another name and number."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    kept = {key: value for key, value in manifest.items() if key not in ("files", "sha256")}
+    bundle.seal(folder, {**kept, "name": name, "version": version})
+
+
 def flipped(version):
     graph = version / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
@@ -81,7 +88,7 @@ def damaged(coloured, tmp_path_factory):
         name = way.lower().replace(" ", "-")
         for version in (1, 2):
             shutil.copytree(coloured.path("coloured", 1), store.path(name, version))
-            sealed(store.path(name, version), name=name, version=version)
+            numbered(store.path(name, version), name, version)
         # The last good one is known from what servers have noted, or from the alias.
         known = way == "aliases damaged" or number % 2
         files.write_json(store.root / name / "aliases.json", {"production": 2} | ({} if known else {"previous": 1}))
@@ -136,11 +143,11 @@ def test_a_version_is_remembered_once_it_answers_and_not_before(coloured, tmp_pa
         client = deployment.server().client
         until(lambda: served.versions(store.root / "coloured") == [1], 30, "it is not remembered")
         shutil.copytree(store.path("coloured", 1), store.path("coloured", 2))
-        sealed(store.path("coloured", 2), version=2)
+        numbered(store.path("coloured", 2), "coloured", 2)
         store.deploy(Reference("coloured", version=2))
         until(lambda: served.versions(store.root / "coloured") == [2, 1], 30, "it is not remembered")
         shutil.copytree(store.path("coloured", 1), store.path("coloured", 3))
-        sealed(store.path("coloured", 3), version=3)
+        numbered(store.path("coloured", 3), "coloured", 3)
         store.deploy(Reference("coloured", version=3), check=lambda opened: flipped(opened.path))
         until(lambda: client.get("/health/ready")[1]["refused"], 30, "it is not refused")
         data = Pictures.load(store.path("coloured", 1) / "golden.npz").encoded[0]

@@ -7,18 +7,18 @@ from tests import candidates
 from tests.deployment import Deployment, until
 from tests.real import Home
 
-SECONDS = 12.0
+SECONDS = 15.0
 
 
 def test_bad_candidates_are_taken_back_a_good_one_is_promoted_and_no_request_fails(home, tmp_path, pictures):
     store = Store(tmp_path / "home" / "models")
     candidates.publish(store, home.path / "models" / "digits" / "1")
-    candidates.begin(store, SECONDS)
+    candidates.begin_with_damage(store)
     deployment = Deployment(Home(tmp_path / "home"), None, tmp_path)
     try:
         server = deployment.server(command=(*candidates.PROGRAM, "serve"))
         until(lambda: server.client.get("/health/ready")[0] == 200, 60, "it is not ready")
-        candidates.watch(store, server.client, pictures.encoded[0])
+        candidates.watch(store, server.client, pictures.encoded[0], SECONDS)
     finally:
         deployment.end()
 

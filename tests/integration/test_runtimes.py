@@ -318,6 +318,7 @@ def test_a_host_that_is_away_is_no_fault_of_the_version_and_is_asked_again_when_
         host.start()
         eventually(lambda: given() == (200, None, False), 60)
         for status, expected in {
+            "UNAVAILABLE": (503, "no_model", False),
             "NOT_FOUND": (503, "no_model", False),
             "DEADLINE_EXCEEDED": (504, "deadline_exceeded", False),
             "RESOURCE_EXHAUSTED": (429, "queue_full", True),
