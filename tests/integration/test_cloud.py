@@ -16,6 +16,7 @@ from serving.jobs.inputs import read_chunk, write_listing
 from serving.jobs.job import Status
 from serving.jobs.manifest import read_manifest
 from serving.jobs.store import Jobs, Order
+from serving.jobs.walk import Hidden
 from serving.jobs.work import Work
 from tests.jobs import MODEL, OneModel, hands, write_pictures
 from tests.real import Home, serving
@@ -100,7 +101,9 @@ def test_hidden_objects_and_the_marks_of_folders_are_left_out(there, s3, tmp_pat
     bucket = there.url.split("/")[2]
     s3.upload(tmp_path / "more", bucket, "marks")
     s3.mark(bucket, "marks/a/")
-    assert [each.path for each in CloudFolder(f"s3://{bucket}/marks").walk()] == ["a/b"]
+    hidden = Hidden()
+    assert [each.path for each in CloudFolder(f"s3://{bucket}/marks").walk(None, hidden)] == ["a/b"]
+    assert hidden.count == 2
 
 
 def test_the_rows_are_those_of_the_files_and_each_object_is_read_once(there, here, s3, tmp_path, classifier):

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -196,6 +197,12 @@ def test_jobs_are_listed_newest_first_in_pages(place):
     assert (status, [job["id"] for job in page["jobs"]]) == (200, made[:0:-1])
     _, rest = place.client.get(f"/jobs?limit=1&before={page['before']}")
     assert [job["id"] for job in rest["jobs"]] == made[:1]
+    seen, before = [], ""
+    while before is not None:
+        _, page = place.client.get(f"/jobs?limit=2{before and '&before=' + before}")
+        seen, before = seen + [job["id"] for job in page["jobs"]], page["before"]
+    assert seen[:3] == made[::-1]
+    assert seen == sorted(set(seen), reverse=True)
     for name in made:
         assert place.over(name)["status"] == "succeeded"
 
@@ -223,6 +230,22 @@ def test_rejects_are_tried_again(place, expected):
     assert (status, told["status"]) == (202, "running")
     assert place.over(name)["rejected"] == 5
     assert place.results(name) == expected
+
+
+def test_a_reject_that_was_mended_has_a_label_when_it_is_tried_again(place, folder, pictures):
+    mended = folder.parent / f"mended-{place.redis is None}"
+    mended.mkdir()
+    for number in range(3):
+        (mended / f"{number}.png").write_bytes(pictures.encoded[number][: None if number else 40])
+    name = place.job({"folder": mended.name})
+    assert place.over(name)["rejected"] == 1
+    kept = rows(place.results(name))[1:]
+    (mended / "0.png").write_bytes(pictures.encoded[0])
+    assert place.post(f"/jobs/{name}/retry-rejects")[0] == 202
+    assert place.over(name)["rejected"] == 0
+    first, *others = rows(place.results(name))
+    assert first["label"] == place.client.predict(pictures.encoded[0])[1]["predictions"][0]["label"]
+    assert others == kept
 
 
 def test_events_tell_the_progress_until_the_end(place):
@@ -343,6 +366,27 @@ def test_a_worker_that_is_killed_and_a_redis_that_forgets_lose_nothing(lonely, f
     with working(lonely, redis_server):
         small.wait(small.succeeded)
     assert read(small.job.path) == expected
+
+
+def test_all_rows_of_a_job_are_of_one_version_though_another_is_deployed_between_its_chunks(
+    lonely, folder, expected, redis_server, publish_again
+):
+    small, store = Small(lonely, folder), Store(lonely.path / "models")
+    with working(lonely, redis_server) as worker:
+        small.wait(lambda: small.parts() >= 2)
+        worker.send_signal(signal.SIGSTOP)
+        try:
+            assert not small.succeeded()
+            publish_again(store)
+            store.deploy(Reference("digits", 2))
+        finally:
+            worker.send_signal(signal.SIGCONT)
+        small.wait(small.succeeded)
+    results = read(small.job.path)
+    assert results == expected
+    assert {row["version"] for row in rows(results)} == {"1"}
+    named = json.loads(results["summary.json"])["model"]
+    assert (named["version"], named["sha256"]) == (1, store.catalogue("digits")[0]["sha256"])
 
 
 def test_a_worker_that_is_told_to_stop_finishes_its_chunk_and_another_does_the_rest(
