@@ -10,12 +10,12 @@ inferred again: what could be left out then would depend on how the job was cut,
 
 import errno
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from artifacts import pixels
@@ -132,7 +132,7 @@ def infer(decoded: Decoded, model: Classifier) -> list[Row]:
         found = answers(model.runtime.run(decoded.pixels), model.bundle.labels, TOP_K)
         for row, answer in zip((row for row in decoded.rows if row["width"]), found, strict=True):
             row["label"], row["confidence"] = answer["label"], answer["confidence"]
-            row["top"] = json.dumps(answer["top"], ensure_ascii=False)
+            row["top"] = orjson.dumps(answer["top"]).decode()
     return decoded.rows
 
 

@@ -5,7 +5,8 @@ will hand the same chunks to workers; the job's directory stays the truth.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from serving.engine.variants import plans
 from serving.jobs.chunk import BUNCH, Reading, bunch_size
 from serving.jobs.folders import Folder, address, exists
 from serving.jobs.inputs import read_chunk, write_listing
-from serving.jobs.pool import run_chunks
+from serving.jobs.pool import Done, run_chunks
 from serving.jobs.results import write_results
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
@@ -54,15 +55,28 @@ def classify(folder: Folder, version: Path, job: Path | None, settings: Settings
     with files.locked(job / ".lock", wait=False, busy=f"another process works on {job}; wait until it has finished"):
         _pin(job, pinned)
         (job / "parts").mkdir(exist_ok=True)
-        listing, done = write_listing(folder, job / "inputs", job, bunch_size(BUNCH, batch)), 0
-        progress(done, listing.files)
-        for finished in run_chunks(job, folder, version, variant, listing, settings):
-            done += finished
-            progress(done, listing.files)
+        listing = write_listing(folder, job / "inputs", job, bunch_size(BUNCH, batch))
+        progress(0, listing.files)
         parts = [job / "parts" / read_chunk(job / "inputs", number).part for number in range(listing.chunks)]
         _sweep(job, parts)
-        write_results(job, Reading.of(bundle, folder, settings.max_pixels), parts, identity, None, listing.hidden)
+        reading = Reading.of(bundle, folder, settings.max_pixels)
+        with closing(run_chunks(job, folder, version, variant, listing, settings)) as running:
+            came = _in_order(parts, running, lambda done: progress(done, listing.files))
+            write_results(job, reading, came, identity, None, listing.hidden)
     return job
+
+
+def _in_order(parts: list[Path], running: Iterator[Done], progress: Callable[[int], None]) -> Iterator[Path]:
+    """The parts, each as soon as it and all before it are there: the table is written while others are being made."""
+    finished: set[int] = set()
+    files = 0
+    for number, part in enumerate(parts):
+        while number not in finished:
+            done = next(running)
+            finished.add(done.number)
+            files += done.files
+            progress(files)
+        yield part
 
 
 def _pin(job: Path, meant: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def extend_listing(
 
 def _extend(source: Source, target: Path, cut: Cut, found: Callable[[int], None], hidden: Hidden) -> None:
     """To the end, or until somebody else lists, too: then what he has listed counts."""
-    (total, chunks, hidden.count), last = _resume(target)
+    (total, chunks, hidden.count), last = _resume(target, hidden.look)
     before = hidden.count
     for inputs, passed in _cut(source(total, last), cut, chunks, hidden):
         listed = [*inputs, {"hidden": passed - before}] if passed > before else inputs
@@ -138,13 +138,14 @@ def has_chunk(target: Path, number: int) -> bool:
     return (target / _file_name(number)).exists()
 
 
-def _resume(target: Path) -> tuple[Listing, str | None]:
+def _resume(target: Path, look: Callable[[], object]) -> tuple[Listing, str | None]:
     """What is listed so far, and the last path among it."""
     total = chunks = hidden = 0
     last = None
     while has_chunk(target, chunks):
         chunk = read_chunk(target, chunks)
         total, chunks, hidden = total + len(chunk.inputs), chunks + 1, hidden + chunk.hidden
+        look()
         last = chunk.inputs[-1].path
     return Listing(total, chunks, hidden), last
 

@@ -113,6 +113,10 @@ class Lease:
         """Say how many files are done."""
         self._done, self._moved = done, monotonic()
 
+    def moved(self) -> None:
+        """Say that the work goes on, though no file more is done."""
+        self._moved = monotonic()
+
     def die(self) -> None:
         """Leave the attempt as one that died, and need not be waited for."""
         self._end()

@@ -89,7 +89,7 @@ def regroup(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield left.combine_chunks()
 
 
-def read_parts(paths: list[Path]) -> Iterator[pa.Table]:
+def read_parts(paths: Iterable[Path]) -> Iterator[pa.Table]:
     """The tables of parts, one at a time, without the thumbnails."""
     for path in paths:
         yield pa.parquet.ParquetFile(pa.BufferReader(path.read_bytes())).read(SCHEMA.names)

@@ -7,11 +7,12 @@ chunks, never pixels: a chunk's inputs are read from the job's directory, and it
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from artifacts import bundle as bundles
 from artifacts.errors import TintypeError
@@ -30,10 +31,17 @@ WINDOW = 2  # chunks handed out for each process: one at work, one ready
 _model: Classifier | TintypeError  # of a process of the pool, opened when it starts, or why it could not be
 
 
+class Done(NamedTuple):
+    """A chunk that has its part."""
+
+    number: int
+    files: int
+
+
 def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lies
     job: Path, folder: Folder, version: Path, variant: str, listing: Listing, settings: Settings
-) -> Iterator[int]:
-    """Have the part of every chunk on the disk; yields the number of files of each chunk as it is done.
+) -> Generator[Done]:
+    """Have the part of every chunk on the disk; yields each as it is done, in whatever order that is.
 
     Raises:
         BadBundle: the model cannot be opened.
@@ -45,7 +53,7 @@ def run_chunks(  # noqa: PLR0913, PLR0917 - what a chunk needs, and where it lie
     # A fork is quicker, and must not take over the threads that have listed a folder in the cloud.
     context = multiprocessing.get_context("fork" if isinstance(folder, Path) else "spawn")
     with ProcessPoolExecutor(processes, context, _open_model, start) as pool:
-        running: set[Future[int]] = set()
+        running: set[Future[Done]] = set()
         try:
             for number in range(listing.chunks):
                 running.add(pool.submit(_do_chunk, job, folder, number))
@@ -72,7 +80,7 @@ def _open_model(version: Path, settings: Settings, thumbnail: int, parent: int) 
         _model = error
 
 
-def _do_chunk(job: Path, folder: Folder, number: int) -> int:
+def _do_chunk(job: Path, folder: Folder, number: int) -> Done:
     if isinstance(_model, TintypeError):
         raise _model
     chunk = read_chunk(job / "inputs", number)
@@ -87,4 +95,4 @@ def _do_chunk(job: Path, folder: Folder, number: int) -> int:
             raise TintypeError("there is not enough memory; free some, and the same command goes on") from None
         except NotNow as error:
             raise NotNow(f"{error}; the same command goes on") from None
-    return len(chunk.inputs)
+    return Done(number, len(chunk.inputs))

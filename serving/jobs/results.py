@@ -6,7 +6,7 @@ so a resumed job's results equal an unbroken one's byte for byte. `summary.json`
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -29,7 +29,7 @@ REJECT_COLUMNS = ("path", "code", "reason")
 def write_results(  # noqa: PLR0913, PLR0917 - what they are made of, and who wants to know
     job: Path,
     reading: Reading,
-    parts: list[Path],
+    parts: Iterable[Path],
     model: dict[str, Any],
     truths: Iterator[str] | None = None,
     hidden: int = 0,
@@ -37,9 +37,9 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of, and who wa
 ) -> None:
     """Write results.csv, .parquet and .jsonl, rejects.csv, contact_sheet.html and summary.json into `job`.
 
-    `truths` has, for each row, the label that it should have, or nothing where that is not known. `hidden`: files and
-    folders that were passed over, and have no row. `progress` is told now and then how many rows are written, and may
-    raise to stop.
+    `parts` come in order, and may come while others are still being made. `truths` has, for each row, the label that it
+    should have, or nothing where that is not known. `hidden`: files and folders that were passed over, and have no row.
+    `progress` is told now and then how many rows are written, and may raise to stop.
 
     All are written first and then take their names, summary.json last; it is gone while they do, so that nobody takes
     an old summary and a new table for one job's.
@@ -55,9 +55,10 @@ def write_results(  # noqa: PLR0913, PLR0917 - what they are made of, and who wa
     ):
         to = _Tables(results_file, rejects_file, lines_file, parquet_file)
         seen = (sheet.add, lambda row: tally.add(row, next(truths) if truths else ""))
-        for rows in _write_tables(parts, to, seen):
+        came: list[Path] = []
+        for rows in _write_tables(_kept(parts, came), to, seen):
             progress(rows)
-        sheet_file.write(sheet.render(reading, parts, model, tally.to_json()))
+        sheet_file.write(sheet.render(reading, came, model, tally.to_json()))
         summary = {"folder": address(reading.folder), "model": model, **tally.to_json(), "hidden": hidden}
         summary_file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         (job / "summary.json").unlink(missing_ok=True)
@@ -70,7 +71,13 @@ class _Tables(NamedTuple):
     parquet: IO[bytes]
 
 
-def _write_tables(parts: list[Path], to: _Tables, seen: Seen) -> Iterator[int]:
+def _kept(parts: Iterable[Path], came: list[Path]) -> Iterator[Path]:
+    for part in parts:
+        came.append(part)
+        yield part
+
+
+def _write_tables(parts: Iterable[Path], to: _Tables, seen: Seen) -> Iterator[int]:
     """Yields after each group of rows how many there are so far."""
     written = 0
     results, rejects = csv.writer(to.results), csv.DictWriter(to.rejects, REJECT_COLUMNS)

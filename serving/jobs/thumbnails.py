@@ -45,6 +45,7 @@ class Thumbnails:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading._replace(thumbnail=SIDE)
         self._starts: dict[bytes, int] = {}
+        self._last = b""  # beginning; one program writes the same one into all of its small pictures
 
     def starts(self) -> list[str]:
         """Base64 of the beginnings, in the order in which they are counted."""
@@ -76,15 +77,19 @@ class Thumbnails:
 
     def _short(self, data: bytes) -> bytes:
         """A small picture's own bytes, or fewer."""
+        if len(data) <= AS_IT_IS and data.startswith((_START, _PNG)):
+            return data
         start = _start_length(data)
         if start is not None and len(data) - start <= AS_IT_IS:
             return data
         return pixels.thumbnail(data, SIDE, self._reading.max_pixels)
 
     def _divided(self, data: bytes) -> Thumbnail:
-        length = (_start_length(data) or 0) // 3 * 3  # so that base64 of both is base64 of the whole
-        start = self._starts.setdefault(data[:length], len(self._starts))
-        return Thumbnail(start, _base64(data[length:]))
+        if not self._last or not data.startswith(self._last):
+            length = (_start_length(data) or 0) // 3 * 3  # so that base64 of both is base64 of the whole
+            self._last = data[:length]
+        start = self._starts.setdefault(self._last, len(self._starts))
+        return Thumbnail(start, _base64(data[len(self._last) :]))
 
 
 def side(files: int | None) -> int:

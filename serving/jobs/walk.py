@@ -6,11 +6,13 @@ read when they stay inside the folder. No folder is too large: its names are sor
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from serving.jobs.spill import in_order
+
+LOOK = 4096  # names
 
 
 class Input(NamedTuple):
@@ -24,10 +26,15 @@ class Input(NamedTuple):
 
 
 class Hidden:
-    """Counts what a walk passes over: hidden files, and hidden folders as one each."""
+    """Counts what a walk passes over: hidden files, and hidden folders as one each.
 
-    def __init__(self) -> None:
+    `look` is called every few thousand names, for a large folder is read to its end before its first file is known; it
+    may raise to stop.
+    """
+
+    def __init__(self, look: Callable[[], object] = lambda: None) -> None:
         self.count = 0
+        self.look = look
 
 
 class _Entry(NamedTuple):
@@ -57,7 +64,7 @@ def walk(folder: Path, job: Path, after: str | None = None, hidden: Hidden | Non
     left_out = os.path.realpath(job)
     seen = _place(after) if after else []
     passed, opened = hidden or Hidden(), _opened(seen, root)
-    stack = [_entries(root, job, Hidden() if root in opened else passed)]  # of our own: Python's may be too short
+    stack = [_entries(root, job, Hidden(passed.look) if root in opened else passed)]  # our own: paths are deep
     while stack:
         entry = next(stack[-1], None)
         if entry is None:
@@ -69,7 +76,7 @@ def walk(folder: Path, job: Path, after: str | None = None, hidden: Hidden | Non
         elif entry.kind == _FOLDER:
             if entry.path != left_out:
                 path = os.path.join(entry.path, "")  # noqa: PTH118 - as above
-                stack.append(_entries(path, job, Hidden() if path in opened else passed))
+                stack.append(_entries(path, job, Hidden(passed.look) if path in opened else passed))
         else:
             yield _input(entry, root)
 
@@ -96,10 +103,18 @@ def _is_behind(entry: _Entry | Input, root: str, seen: list[bytes]) -> bool:
 def _entries(folder: str, room: Path, hidden: Hidden) -> Iterator[_Entry | Input]:
     """What is in a folder, whose path ends in a separator; or one input that says why that cannot be known."""
     try:
-        for name in in_order(_names(folder, hidden), room):
+        names = in_order(_looking(_names(folder, hidden), hidden), room)
+        for name in _looking(names, hidden):
             yield _Entry(folder + os.fsdecode(name[:-_KIND]), name[-_KIND:])
     except _Unlistable as error:
         yield Input(folder, 0, 0, f"folder_unreadable: the folder cannot be listed ({error})")
+
+
+def _looking(names: Iterator[bytes], hidden: Hidden) -> Iterator[bytes]:
+    for number, name in enumerate(names):
+        if number % LOOK == 0:
+            hidden.look()
+        yield name
 
 
 def _names(folder: str, hidden: Hidden) -> Iterator[bytes]:

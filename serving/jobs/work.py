@@ -75,7 +75,7 @@ class Work:
         plan = job.agree(self._models.plan(job))
         see(job.folder)
         cut = Cut(plan.files, plan.bytes, bunch_size(plan.bunch, plan.batch), plan.ramp)
-        hidden = Hidden()
+        hidden = Hidden(partial(_goes_on, lease))
         extend_listing(_source(job, hidden), job.inputs, cut, lambda files: _go_on(lease, files), hidden)
 
     def _classify(self, job: Job, lease: Lease, number: int) -> None:
@@ -169,6 +169,11 @@ def _truths(job: Job, chunks: int) -> Iterator[str]:
 
 def _go_on(lease: Lease, files: int) -> None:
     lease.progress(files)
+    _goes_on(lease)
+
+
+def _goes_on(lease: Lease) -> None:
+    lease.moved()
     if lease.stopped.is_set():
         raise Stopped
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from artifacts.errors import WrongUse
-from serving.jobs import inputs, spill
+from serving.jobs import inputs, spill, walk
 from serving.jobs.inputs import CHUNK, write_listing
 from tests.real import read_listing
 
@@ -130,6 +130,23 @@ def test_names_beyond_memory_are_sorted_on_the_disk(folder, listed, tmp_path, mo
     monkeypatch.setattr(spill, "FAN_IN", fan_in)
     assert listed() == expected
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["inputs"]
+
+
+def test_whoever_reads_a_large_folder_is_heard_of_before_its_first_file_is_known(folder, monkeypatch):
+    touch(folder, *"abcdefghij")
+    monkeypatch.setattr(walk, "LOOK", 2)
+    looks = []
+    each = walk.walk(folder, folder / "job", None, walk.Hidden(lambda: looks.append(1)))
+    next(each)
+    assert len(looks) == 5 + 1
+    list(each)
+    assert len(looks) == 5 + 5
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        next(walk.walk(folder, folder / "job", None, walk.Hidden(stop)))
 
 
 def test_a_disk_without_room_for_the_names_is_not_the_folders_fault(folder, listed, monkeypatch):
