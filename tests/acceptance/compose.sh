@@ -70,7 +70,7 @@ answer() {
 }
 says() { [ "$(answer "$1")" = "$3 $2" ]; }
 says_not() { case $(answer "$1") in "$3 $2" | '') false ;; "$3 "*) true ;; *) false ;; esac; }
-workers() { [ "$(ask "$url/metrics" | awk '$1 == "tintype_workers" {print int($2)}')" = "$1" ]; }
+workers() { [ "$(ask "$url/metrics" | awk '/^tintype_workers/ {all += $NF} END {print int(all)}')" = "$1" ]; }
 # over ID: a training has ended; it has to have ended well.
 over() {
     local told; told=$(ask "$url/trainings/$1")
@@ -133,7 +133,7 @@ until_true 600 over "$training"
 step "first prediction"
 until_true 60 answers /health/ready
 until_true 60 says "$three" 3 1
-predict "$three"
+predict "$three"; echo
 
 step "what nobody may"
 [ "$(curl --silent --output /dev/null --write-out '%{http_code}' --data-binary "@$three" "$url/predict")" = 401 ] ||
@@ -152,10 +152,10 @@ done
 step "one more class: docker-compose run --rm trainer tintype retrain"
 compose run --rm -T trainer tintype retrain digits --data /pictures/ten --precision fp32 --deploy
 until_true 60 says "$nine" 9 2
-predict "$nine"
+predict "$nine"; echo
 
 step "rollback"
-ask --request POST "$url/models/digits/rollback"
+ask --request POST "$url/models/digits/rollback"; echo
 until_true 60 says_not "$nine" 9 1
 
 step "docker-compose up -d --scale worker=4"
