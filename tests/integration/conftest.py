@@ -1,11 +1,13 @@
 """A real home folder: digits trained, exported and deployed once for all tests of this tier."""
 
 import json
+import os
 import shutil
 
 import pytest
 
 import tintype
+from artifacts import files
 from artifacts.pictures import Pictures
 from artifacts.run import find
 from artifacts.store import Reference, Store
@@ -27,23 +29,48 @@ def _measured_for_a_moment():
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory):
-    """digits@1, in fp32 alone, in production; tests may add models and jobs to it, and leave digits as it is."""
-    path = tmp_path_factory.mktemp("home")
-    _tintype(path, "train", "digits", "--preset", "digits", "--epochs", "6")
-    _tintype(path, "export", "latest", "--precision", "fp32")
-    _tintype(path, "deploy", "digits")
-    return Home(path)
+def made_once(tmp_path_factory):
+    """`made_once(name, make)`: a folder that one of the processes which test side by side makes for all."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name, make):
+        path, done = shared / name, shared / f"{name}.done"
+        with files.locked(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def whole(home, tmp_path_factory):
-    """Another home, with digits@1 of the same run in every precision, in production; tests leave it as it is."""
-    path = tmp_path_factory.mktemp("whole")
-    shutil.copytree(home.path / "runs", path / "runs")
-    _tintype(path, "export", "latest")
+def home(made_once, tmp_path_factory):
+    """digits@1, in fp32 alone, in production; tests may add models and jobs to it, and leave digits as it is."""
+    path = tmp_path_factory.mktemp("home")
+    shutil.copytree(made_once("exported", _trained_and_exported), path, dirs_exist_ok=True)
     _tintype(path, "deploy", "digits")
     return Home(path)
+
+
+def _trained_and_exported(path):
+    _tintype(path, "train", "digits", "--preset", "digits", "--epochs", "6")
+    _tintype(path, "export", "latest", "--precision", "fp32")
+
+
+@pytest.fixture(scope="session")
+def whole(home, made_once):
+    """Another home, with digits@1 of the same run in every precision, in production; tests leave it as it is."""
+
+    def exported_and_deployed(path):
+        shutil.copytree(home.path / "runs", path / "runs")
+        _tintype(path, "export", "latest")
+        _tintype(path, "deploy", "digits")
+
+    return Home(made_once("whole", exported_and_deployed))
 
 
 @pytest.fixture(scope="session")
