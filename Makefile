@@ -35,6 +35,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.folder
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.exports
+	$(BIN)/python -m benchmarks.swaps
 
 results: .venv/.dev
 	$(BIN)/python -m benchmarks.results $(if $(MNIST),--mnist $(MNIST)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) \

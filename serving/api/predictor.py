@@ -130,11 +130,17 @@ class Predictor:
         return self.predict(model, query.top_k, uploads, record)
 
     def by_canary(self, work: Work, model: Model, top_k: int, uploads: list[Upload], record: Record) -> Body:
-        """The answer of the version that is rolled out; where it fails, that of the model.
+        """The answer of the version that is rolled out, whose place is given back; where it fails, that of the model.
 
         Raises:
             BadPicture, TooLarge, QueueFull, NoModel, DeadlineExceeded, EngineFailed: as `predict`.
         """
+        try:
+            return self._by_canary(work, model, top_k, uploads, record)
+        finally:
+            work.places.release()
+
+    def _by_canary(self, work: Work, model: Model, top_k: int, uploads: list[Upload], record: Record) -> Body:
         candidate, began, tally = work.candidate, time.monotonic(), work.counted.tally
         if candidate is None:
             return self.predict(model, top_k, uploads, record)

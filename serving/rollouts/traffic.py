@@ -49,9 +49,14 @@ class Traffic:
         self._closed.set()
 
     def canary(self, name: str, key: str) -> Work | None:
-        """The rollout whose version is to answer a request that names no version, if one is."""
+        """The rollout whose version is to answer a request that names no version, if one is; it has a place taken.
+
+        Whoever gets it gives the place back. When all are taken, as by a version that is slow, production answers.
+        """
         work = self.at_work.get(name)
-        return work if work and work.candidate and not work.shadow and work.takes(key) else None
+        if not work or work.shadow or not work.candidate or not work.takes(key):
+            return None
+        return work if work.places.acquire(blocking=False) else None
 
     def copy(self, name: str, key: str, data: bytes) -> None:
         """Have a shadow asked about a picture, if one is there and the picture is in its share."""

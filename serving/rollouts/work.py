@@ -21,6 +21,7 @@ from serving.rollouts.tally import Counted, bucket
 if TYPE_CHECKING:
     from serving.api.state import Model
 
+PLACES = 8  # requests of a process that a canary answers at a time: were it slow, those that wait would be late
 WAITING = 64  # pictures that wait to be compared; more are left out
 BUSY_SHARE = 0.1  # of the time that comparing may take: production has the rest
 PATIENCE = 5.0  # seconds, at most, that a comparison waits for either answer
@@ -39,6 +40,7 @@ class Work:
         self.candidate: Model | None = None
         self.production: Model | None = None
         self.counted = Counted(folder)
+        self.places = threading.BoundedSemaphore(PLACES)
         self._max_pixels, self._most_waiting = max_pixels, CROWDED * depth
         self._pictures: deque[bytes] = deque(maxlen=WAITING)
         self._over = threading.Event()
