@@ -8,11 +8,11 @@ and rolled back, one after the other; resident memory of each process before, an
 
 import argparse
 import json
+import multiprocessing
 import shutil
 import socket
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,19 +59,17 @@ def _measure(
 ) -> None:
     idle = [_load(server.port, message, arguments.seconds)]
     before = _megabytes(deployment)
-    over = threading.Event()
-    took: list[float] = []
+    told: multiprocessing.SimpleQueue[list[float]] = multiprocessing.SimpleQueue()
 
     def swap() -> None:
-        try:
-            took.extend(_swapped(server, store, message, arguments.swaps))
-        finally:
-            over.set()
+        told.put(list(_swapped(server, store, message, arguments.swaps)))
 
-    thread = threading.Thread(target=swap)
-    thread.start()
-    during = _load(server.port, message, PATIENCE * arguments.swaps, lambda *_: not over.is_set())
-    thread.join()
+    # In a process of its own: what it does must not hold up the clients that measure.
+    swapper = multiprocessing.get_context("fork").Process(target=swap)
+    swapper.start()
+    during = _load(server.port, message, PATIENCE * arguments.swaps, lambda *_: swapper.is_alive())
+    swapper.join()
+    took = told.get()
     idle.append(_load(server.port, message, arguments.seconds))
     time.sleep(IDLE_SECONDS + 5)  # what nobody asks for any more is freed after so long
     after = _megabytes(deployment)
