@@ -7,7 +7,8 @@ from serving.jobs import notice
 from serving.jobs.hints import LIST
 from serving.jobs.job import OVER, Job, Status
 from serving.jobs.leases import Claim
-from serving.jobs.shelves import count
+from serving.jobs.parts import done
+from serving.jobs.shelves import Count, count
 
 WINDOW = 60.0  # seconds over which the rate is taken
 
@@ -49,14 +50,29 @@ def progress(job: Job, status: Status) -> Progress:
     now = job.leases.now()
     began = _began(job, now)
     window = max(min(WINDOW, now - began), 1.0)
-    done, rejected, recent = count(job.parts, now - window)
-    at_work = sum(each.done for name, each in claims.items() if name[0].isdigit())
+    (rows, rejected, recent), at_work = _counted(job, claims, now - window)
     listed = job.listed()
-    total = listed.files if listed else max(claims.get(LIST, Claim(0, live=False, done=0)).done, done + at_work)
+    total = listed.files if listed else max(claims.get(LIST, Claim(0, live=False, done=0)).done, rows + at_work)
     rate = 0.0 if status in OVER else round((recent + at_work) / window, 1)
-    left = total - done - at_work
+    left = total - rows - at_work
     eta = round(left / rate, 1) if listed and rate and status == Status.RUNNING else None
-    return Progress(total, min(done + at_work, total), rejected, rate, eta, listed.hidden if listed else None)
+    return Progress(total, min(rows + at_work, total), rejected, rate, eta, listed.hidden if listed else None)
+
+
+def _counted(job: Job, claims: dict[str, Claim], since: float) -> tuple[Count, int]:
+    """Rows of parts, and files at work.
+
+    A part is published before the lease is given back, and perhaps between two looks: its chunk is counted once.
+    """
+    at_work = {int(name): claim.done for name, claim in claims.items() if name[0].isdigit()}
+    published: set[int] | None = None
+    while (now := _published(job, at_work)) != published:
+        published, found = now, count(job.parts, since)
+    return found, sum(files for number, files in at_work.items() if number not in now)
+
+
+def _published(job: Job, at_work: dict[int, int]) -> set[int]:
+    return at_work.keys() & done(job.parts, min(at_work)) if at_work else set()
 
 
 def _webhook(job: Job) -> dict[str, Any] | None:

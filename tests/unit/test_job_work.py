@@ -252,6 +252,21 @@ def test_progress_counts_parts_and_what_is_at_work(work, job, monkeypatch, event
         eventually(lambda: describe(job)["done"] == 13)
 
 
+def test_a_chunk_whose_part_is_there_before_its_lease_is_given_back_is_counted_once(
+    work, job, tmp_path, monkeypatch, eventually
+):
+    for hint in (Hint(LIST, job.id), Hint(CHUNK, job.id, 0), Hint(CHUNK, job.id, 1)):
+        work.perform(hint)
+    part = job.parts / read_chunk(job.inputs, 1).part
+    part.rename(tmp_path / "part")
+    monkeypatch.setattr(leases, "BEAT", 0.01)
+    with job.leases.claim("00000001") as lease:
+        lease.progress(5)
+        eventually(lambda: describe(job)["done"] == 13)
+        (tmp_path / "part").rename(part)
+        assert describe(job)["done"] == 16
+
+
 def test_the_results_are_those_of_a_table_written_from_the_same_rows(work, job, folder, classifier, tmp_path):
     whole(work, job)
     parts = [job.parts / read_chunk(job.inputs, number).part for number in range(CHUNKS)]
