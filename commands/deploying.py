@@ -63,16 +63,16 @@ def _deploy(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def _add_rollouts(add: Add, deploy: argparse.ArgumentParser) -> None:
     gates = rollouts.Gates()
-    share = deploy.add_mutually_exclusive_group()
+    either = deploy.add_mutually_exclusive_group()
     text = "give it this share of the requests first, such as 10%%, and promote it or take it back by itself"
-    share.add_argument("--canary", type=_share, metavar="SHARE", help=text)
+    either.add_argument("--canary", type=share, metavar="SHARE", help=text)
     text = "have it asked about copies of this share of the requests; it answers none, and stays out of production"
-    share.add_argument("--shadow", type=_share, metavar="SHARE", help=text)
-    deploy.add_argument("--for", type=_seconds, default=600.0, metavar="TIME", dest="seconds", help="default: 10m")
+    either.add_argument("--shadow", type=share, metavar="SHARE", help=text)
+    deploy.add_argument("--for", type=seconds, default=600.0, metavar="TIME", dest="seconds", help="default: 10m")
     for name, kind, default, text in (
-        ("errors", _share, gates.errors, "share of its requests that a canary may fail (default: 1%%)"),
+        ("errors", share, gates.errors, "share of its requests that a canary may fail (default: 1%%)"),
         ("latency", float, gates.latency, "times production's p95 that its own may be (default: 2)"),
-        ("disagreement", _share, gates.disagreement, "share of pictures with another label (default: 10%%)"),
+        ("disagreement", share, gates.disagreement, "share of pictures with another label (default: 10%%)"),
     ):
         deploy.add_argument(f"--max-{name}", type=kind, default=default, metavar="LIMIT", help=text)
     text = f"that have to come before it is promoted (default: {gates.requests})"
@@ -138,16 +138,24 @@ def _show_rollout(arguments: argparse.Namespace, told: dict[str, Any]) -> None:
         print(told["reason"])
 
 
-def _share(text: str) -> float:
-    """`10%` or `0.1`."""
+def share(text: str) -> float:
+    """`10%` or `0.1`.
+
+    Raises:
+        ArgumentTypeError: it is no share.
+    """
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a share such as 10% or 0.1; received {text!r}") from None
 
 
-def _seconds(text: str) -> float:
-    """`90`, `90s`, `10m` or `2h`."""
+def seconds(text: str) -> float:
+    """`90`, `90s`, `10m` or `2h`.
+
+    Raises:
+        ArgumentTypeError: it is no time.
+    """
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text)
     if not found:
         raise argparse.ArgumentTypeError(f"must be a time such as 90s, 10m or 2h; received {text!r}")

@@ -26,8 +26,11 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "set": dict,
     "precision": str,
     "deploy": bool,
+    "canary": (int, float),
+    "seconds": (int, float),
     "require": str,
 }
+CANARY_SECONDS, MOST_SECONDS = 600, 30 * 86_400
 _LONGEST = 200  # characters of what is told back
 
 
@@ -41,13 +44,20 @@ def read_order(request: Request, settings: Settings) -> tuple[Order, Key | None]
     given = fields.read(request, FIELDS)
     if missing := [name for name in ("name", "data") if not given.get(name)]:
         raise BadRequest(f'{" and ".join(missing)} must be given, as in {{"name": "pets", "data": "pets"}}')
+    canary = given.get("canary")
+    if canary is not None and not 0 < canary <= 1:
+        raise BadRequest(f"canary must be a share above 0 and up to 1; received {canary}")
+    if not 0 < given.get("seconds", CANARY_SECONDS) <= MOST_SECONDS:
+        raise BadRequest(f"seconds must be above 0 and up to {MOST_SECONDS:,}; received {given['seconds']}")
     order = Order(
         name=check_name(given["name"]),
         data=_data(given["data"], settings),
         preset=given.get("preset") or None,
         overrides=_overrides(given.get("set", {})),
         precisions=_precisions(given.get("precision", "")),
-        deploy=given.get("deploy", False),
+        deploy=given.get("deploy", canary is not None),
+        canary=canary,
+        seconds=given.get("seconds", CANARY_SECONDS),
         require=requirement.parse(given.get("require", REQUIREMENT)).text,
         source=REQUEST,
     )

@@ -64,6 +64,8 @@ class Order:
     precisions: str | None = None  # of the export; None: all
     deploy: bool = False
     require: str = "none"
+    canary: float | None = None  # share of the requests that it is given first; None: all at once
+    seconds: float = 600.0  # for which it is
     source: str = COMMAND
 
 

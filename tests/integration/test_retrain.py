@@ -71,16 +71,36 @@ def test_a_training_that_is_over_is_not_carried_out_again(retrained):
 def test_what_was_killed_before_the_end_goes_on_there_and_a_worse_one_is_not_deployed(retrained):
     other, told = retrained
     other.json("rollback", "digits")
-    (directory(other, told) / "outcome.json").unlink()
-    record = json.loads((directory(other, told) / "training.json").read_text())
-    record["order"]["require"] = "accuracy > 1"
-    (directory(other, told) / "training.json").write_text(json.dumps(record))
+    altered(other, told, require="accuracy > 1")
     again = other.json("retrain", "--resume", "latest")
     assert (again["status"], again["deployed"], again["version"]) == ("succeeded", False, 2)
     assert again["reason"].startswith("digits@2 is not good enough for production: accuracy ")
     assert again["comparison"]["passed"] is False
     assert [each["aliases"] for each in other.json("models", "digits")] == [["production"], ["previous"]]
     assert len(list((other.path / "runs").iterdir())) == 2
+
+
+def altered(home, told, **changes):
+    """The same training with another order, and without its end."""
+    path = directory(home, told) / "training.json"
+    record = json.loads(path.read_text())
+    record["order"] |= changes
+    path.write_text(json.dumps(record))
+    (directory(home, told) / "outcome.json").unlink()
+
+
+def test_as_a_canary_it_has_a_share_of_the_requests_first(retrained):
+    other, told = retrained
+    altered(other, told, require="none", canary=0.25, seconds=900.0)
+    for _ in range(2):  # the second one finds the canary that a killed one had begun
+        again = other.json("retrain", "--resume", told["id"])
+        assert (again["status"], again["deployed"], again["version"]) == ("succeeded", False, 2)
+        assert again["reason"].startswith("it is rolled out as a canary")
+        assert other.json("models", "digits")[1]["aliases"] == ["canary", "previous"]
+        altered(other, told)
+    (directory(other, told) / "outcome.json").write_text("{}")
+    assert other.json("rollout", "digits")["order"]["share"] == 0.25
+    other.json("rollout", "digits", "--stop")
 
 
 def test_a_deploy_whose_note_was_lost_is_noted(retrained):
