@@ -23,7 +23,7 @@ BYTES = 1300  # of a file
 TOP = '[{"label": "%s", "confidence": %s}, {"label": "%s", "confidence": 0.000001}]'
 
 
-def names(_: str) -> Iterator[bytes]:
+def names(_: str, __: object) -> Iterator[bytes]:
     """As `os.scandir` would give them, each with its kind."""
     return (b"%010d.jpg\0o" % (number * STRIDE % FILES) for number in range(FILES))
 

@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
+import psutil
 import pytest
 
 from artifacts.store import Store
@@ -87,6 +88,13 @@ class Workers:
         process.communicate(timeout=PATIENCE)
         self.processes[place] = self._start()
         return process.returncode
+
+    def has_begun(self, place):
+        """Whether a worker decodes: before, while it is loading, it just dies of a SIGTERM."""
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.processes[place].pid).children()
+            return any("spawn_main" in " ".join(each.cmdline()) for each in children)
+        return False
 
     def stop(self):
         for process in self.processes:
@@ -250,14 +258,15 @@ def test_workers_that_are_told_to_stop_under_load_finish_what_they_have(home, fo
     codes = []
     try:
         for _ in range(ROUNDS):
-            before = count(job)
-            wait(lambda before=before: count(job) > before or job.status() == "succeeded", 600)
-            time.sleep(chosen.uniform(0, 1))
-            codes.append(workers.kill(chosen.randrange(AT_ONCE), signal.SIGTERM))
+            place = chosen.randrange(AT_ONCE)
+            wait(lambda place=place: workers.has_begun(place) or job.status() == "succeeded", 600)
+            if workers.has_begun(place):
+                time.sleep(chosen.uniform(0, 1))
+                codes.append(workers.kill(place, signal.SIGTERM))
         wait(lambda: job.status() == "succeeded", 900)
     finally:
         workers.stop()
-    assert codes == [0] * ROUNDS
+    assert set(codes) == {0}
     assert [path.name for path in (job.path / "leases").iterdir()] == [CLOCK]
     assert read(job.path) == expected, f"KILLS_SEED={SEED}"
 
