@@ -9,6 +9,8 @@ from training import models, presets, readers
 
 # Those that take many seconds each, or only repeat the blocks of a shallower one: the acceptance tier has them.
 DEEP = {
+    "densenet100bc",
+    "densenet121",
     "densenet190bc",
     "densenet250bc",
     "densenet169",

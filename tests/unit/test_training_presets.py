@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from artifacts.errors import WrongUse
-from tests.networks import DEEP
 from training import config, presets
 
 # What was published with each architecture, or Keras's own count with its head of 1,000 classes; the two DenseNets of
@@ -116,8 +115,7 @@ def least():
 
     found = {}
     for preset in sorted(map(presets.read, presets.names()), key=lambda each: each.parameters):
-        if preset.model not in DEEP:
-            found.setdefault((models.MODELS[preset.model].func, preset.smallest), preset)
+        found.setdefault((models.MODELS[preset.model].func, preset.smallest), preset)
     return list(found.values())
 
 
