@@ -17,7 +17,7 @@ from serving.jobs.chunk import Classifier, Row, empty_row
 from serving.jobs.folders import Folder
 from serving.jobs.walk import Input
 
-FILES = int(os.environ.pop("FILES"))
+FILES = int(os.environ["FILES"])
 STRIDE = 7_368_787  # a prime: the names come in an order that has to be sorted
 BYTES = 1300  # of a file
 TOP = '[{"label": "%s", "confidence": %s}, {"label": "%s", "confidence": 0.000001}]'

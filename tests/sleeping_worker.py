@@ -12,7 +12,7 @@ import time
 import tintype
 from serving.engine import local
 
-SECONDS = float(os.environ.pop("SLEEP"))
+SECONDS = float(os.environ["SLEEP"])
 BEST_BATCH = 4  # few: a worker that took all that waits would leave the others without work
 
 
@@ -33,5 +33,6 @@ def opened(*arguments, open_best=local.open_best):
     return found._replace(best_batch=BEST_BATCH, runtime=Sleeping(found.runtime))
 
 
-local.open_best = opened
-sys.exit(tintype.main(["worker", *sys.argv[1:]]))
+if __name__ == "__main__":  # the processes that decode for it import this, too
+    local.open_best = opened
+    sys.exit(tintype.main(["worker", *sys.argv[1:]]))
