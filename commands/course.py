@@ -144,7 +144,8 @@ def _deployed(training: "Training", bundle: Bundle, settings: Settings) -> None:
 def _put_in_place(training: "Training", bundle: Bundle, store: Store, gate: Check) -> str | None:
     """Put it into production, or give it a share of the requests first; why it is not in production yet."""
     order, reference = training.order, Reference(bundle.name, bundle.version)
-    note = audit.here(f"retrained: {training.id}")
+    here = audit.here(f"retrained: {training.id}")
+    note = here._replace(who=order.who or here.who)
     if order.canary is None or PRODUCTION not in store.aliases(bundle.name):
         store.deploy(reference, PRODUCTION, gate, note)
         return None

@@ -11,7 +11,7 @@ from artifacts.held_out import REQUIREMENT
 from artifacts.manifest import PRECISIONS
 from artifacts.settings import Settings
 from artifacts.store import check_name
-from serving.api import fields
+from serving.api import callers, fields
 from serving.api.orders import idempotency_key
 from serving.comparison import requirement
 from serving.errors import BadRequest
@@ -60,6 +60,7 @@ def read_order(request: Request, settings: Settings) -> tuple[Order, Key | None]
         seconds=given.get("seconds", CANARY_SECONDS),
         require=requirement.parse(given.get("require", REQUIREMENT)).text,
         source=REQUEST,
+        who=callers.note(request, "").who,
     )
     return order, idempotency_key(request, json.dumps(sorted(given.items())))
 

@@ -67,6 +67,7 @@ class Order:
     canary: float | None = None  # share of the requests that it is given first; None: all at once
     seconds: float = 600.0  # for which it is
     source: str = COMMAND
+    who: str = ""  # asked for it over HTTP, for the audit
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ def test_a_worse_version_is_made_and_not_deployed_and_says_why(trained_on, event
     status, headers, told = post(client, "/trainings", ORDER, Idempotency_Key="once")
     assert (status, headers["location"]) == (202, f"/trainings/{told['id']}")
     assert (told["status"], told["phase"], told["deploy"]) == ("queued", None, True)
+    record = json.loads((other.path / "trainings" / told["id"] / "training.json").read_text())
+    assert record["order"]["who"] == "127.0.0.1"  # as the audit will have it
     assert post(client, "/trainings", ORDER, Idempotency_Key="once")[2]["id"] == told["id"]
     status, _, refused = post(client, "/trainings", {**ORDER, "deploy": False}, Idempotency_Key="once")
     assert (status, refused["code"]) == (422, "key_reused")
