@@ -71,9 +71,11 @@ answer() {
 says() { [ "$(answer "$1")" = "$3 $2" ]; }
 says_not() { case $(answer "$1") in "$3 $2" | '') false ;; "$3 "*) true ;; *) false ;; esac; }
 workers() { [ "$(ask "$url/metrics" | awk '/^tintype_workers/ {all += $NF} END {print int(all)}')" = "$1" ]; }
-# over ID: a training has ended; it has to have ended well.
+# order WHAT JSON: the id of a training or job that is now queued.
+order() { ask --header "Content-Type: application/json" --data "$2" "$url/$1" | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p'; }
+# over WHAT ID: it has ended; it has to have ended well.
 over() {
-    local told; told=$(ask "$url/trainings/$1")
+    local told; told=$(ask "$url/$1/$2")
     case $told in
         *'"status":"succeeded"'* | *'"status": "succeeded"'*) true ;;
         *'"status":"failed"'* | *'"status": "failed"'*) fail "$told" ;;
@@ -117,18 +119,16 @@ PYTHON
 three=$PICTURES/ten/3/7.png nine=$PICTURES/ten/9/7.png
 
 step "a key"
-key=$(compose run --rm -T keys add tester --scopes predict,deploy,train | tail -1 | tr -d '\r')
+key=$(compose run --rm -T keys add tester --scopes predict,jobs,deploy,train | tail -1 | tr -d '\r')
 
 step "docker-compose up"
 compose up -d >"$work/up.log" 2>&1 || { tail -40 "$work/up.log"; fail "docker-compose up"; }
 until_true 120 answers /health/live
 
 step "first training: POST /trainings"
-order='{"name": "digits", "data": "nine", "preset": "digits", "precision": "fp32", "deploy": true}'
-training=$(ask --header "Content-Type: application/json" --data "$order" "$url/trainings")
-training=$(sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' <<<"$training")
-[ -n "$training" ] || fail "the order was not taken"
-until_true 600 over "$training"
+training=$(order trainings '{"name": "digits", "data": "nine", "preset": "digits", "precision": "fp32", "deploy": true}')
+[ -n "$training" ] || fail "the training was not taken"
+until_true 600 over trainings "$training"
 
 step "first prediction"
 until_true 60 answers /health/ready
@@ -162,6 +162,13 @@ step "docker-compose up -d --scale worker=4"
 compose up -d --scale worker=4 >"$work/scale.log" 2>&1 || { tail -40 "$work/scale.log"; fail "docker-compose up --scale"; }
 until_true 120 workers 4
 says "$three" 3 1 || fail "four workers do not answer as one did"
+
+step "a folder, shared among them"
+job=$(order jobs '{"folder": "ten"}')
+[ -n "$job" ] || fail "the folder was not taken"
+until_true 300 over jobs "$job"
+rows=$(ask "$url/jobs/$job/results?format=csv" | tail -n +2 | wc -l)
+[ "$rows" = 1797 ] || fail "the table has $rows rows, not 1797"
 
 step "docker-compose stop"
 compose stop >/dev/null 2>&1
