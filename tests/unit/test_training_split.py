@@ -70,14 +70,13 @@ def test_the_digest_changes_with_the_division_and_only_with_it(digits, read):
     assert one == same != other
 
 
-def test_mnist_keeps_its_test_part_and_is_recorded_quickly(shared_data, read):
+def test_mnist_keeps_its_test_part_and_is_recorded(shared_data, read):
     found = read("mnist", shared_data / "mnist")
     divided = split.divide(found)
     assert [len(rows) for rows in divided.values()] == pytest.approx([54_000, 6_000, 10_000], abs=5)
     assert all(found.files[row].startswith("t10k-images-idx3-ubyte.gz#") for row in divided["test"])
-    started = time.process_time()  # of this process alone, whatever else the machine does
-    split.write(found, divided)
-    assert time.process_time() - started < 4
+    written = json.loads(split.write(found, divided))
+    assert [len(written[part]) for part in divided] == [len(rows) for rows in divided.values()]
 
 
 def test_the_division_is_the_same_as_ever(digits):
