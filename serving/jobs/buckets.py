@@ -80,9 +80,7 @@ class GoogleBucket:
         """As in Objects: list."""
         place = {"startOffset": after} if after else {}
         while True:
-            found = self._files.call(
-                "GET", "b/{}/o", self._name, prefix=prefix, maxResults=page, json_out=True, **place
-            )
+            found = self._ask("b/{}/o", self._name, prefix=prefix, maxResults=page, json_out=True, **place)
             for each in found.get("items", ()):
                 if each["name"] != after:  # startOffset is the first one that is listed
                     yield _of_google(each)
@@ -92,12 +90,20 @@ class GoogleBucket:
 
     def thing(self, key: str) -> Thing:
         """As in Objects: get."""
-        return _of_google(self._files.call("GET", "b/{}/o/{}", self._name, key, json_out=True))
+        return _of_google(self._ask("b/{}/o/{}", self._name, key, json_out=True))
 
     def read(self, key: str) -> bytes:
         """As in Objects: get, alt=media."""
-        content: bytes = self._files.cat_file(f"{self._name}/{key}")
-        return content
+        _, content = self._ask("b/{}/o/{}", self._name, key, alt="media")
+        return bytes(content)
+
+    def _ask(self, *place: str, **more: object) -> Any:  # noqa: ANN401 - JSON, or headers and content
+        try:
+            return self._files.call("GET", *place, **more)
+        except OSError as error:
+            if str(error).startswith("Forbidden"):  # gcsfs has no error of its own for it
+                raise PermissionError(str(error)) from error
+            raise
 
 
 BUCKETS: dict[str, Callable[[str], Bucket]] = {"s3": S3Bucket, "gs": GoogleBucket}
