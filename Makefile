@@ -11,7 +11,7 @@ WANTS = pyproject.toml constraints.txt Makefile
 demo: .venv/.main
 	$(BIN)/tintype demo $(ARGS)
 
-# Two files of tests at a time: half of the time is spent waiting for processes.
+# Two files of tests at a time: much of the time is spent waiting for processes.
 test: .venv/.dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
