@@ -14,8 +14,16 @@ from artifacts.store import Reference, Store
 from tests.real import Home, serving
 
 
+@pytest.fixture(scope="session")
+def as_measured():
+    """How fast a variant runs is measured by these, unless a test's exports are measured for a moment only."""
+    from exporters import profile
+
+    return {name: getattr(profile, name) for name in ("SECONDS", "_in_a_process")}
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _measured_for_a_moment():
+def _measured_for_a_moment(as_measured):
     """How fast the exports of single tests run is measured, but in this process and briefly."""
     from exporters import profile
 
@@ -62,12 +70,17 @@ def _trained_and_exported(path):
 
 
 @pytest.fixture(scope="session")
-def whole(home, made_once):
+def whole(home, made_once, as_measured):
     """Another home, with digits@1 of the same run in every precision, in production; tests leave it as it is."""
+
+    from exporters import profile
 
     def exported_and_deployed(path):
         shutil.copytree(home.path / "runs", path / "runs")
-        _tintype(path, "export", "latest")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in as_measured.items():
+                patch.setattr(profile, name, value)
+            _tintype(path, "export", "latest")
         _tintype(path, "deploy", "digits")
 
     return Home(made_once("whole", exported_and_deployed))
