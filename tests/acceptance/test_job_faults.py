@@ -37,7 +37,7 @@ CHUNK = 100  # files
 AT_ONCE = 2  # workers
 ROUNDS = int(os.environ.get("FAULTS", "5"))  # of each of the other disturbances
 PATIENCE = 300  # seconds that a worker may take to end on a busy machine
-SLOW, SLEEP = ("-m", "tests.sleeping_worker"), 0.01  # seconds a picture, so that there is a job to be cut off from
+SLOW, SLEEP = ("-m", "tests.sleeping_worker"), 0.03  # seconds a picture, so that there is a job to be cut off from
 LIVES = 2.0  # a worker is killed within so many times what one needs from its start to its first chunk
 RESULTS = ("results.csv", "results.parquet", "results.jsonl", "rejects.csv", "contact_sheet.html", "summary.json")
 SHAPE, CLASSES = (16, 20, 3), 4
@@ -57,13 +57,14 @@ def home(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, encode):
-    """Pictures, and now and then a file that is none."""
+    """Pictures, of which no two have the same bytes, and now and then a file that is none."""
     random_pixels = np.random.default_rng(0)
     some = [encode(random_pixels.integers(0, 256, (20, 24, 3), dtype=np.uint8), "JPEG") for _ in range(50)]
     for number in range(FILES):
         place = tmp_path / "pictures" / f"{number % 10}"
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number:05d}.jpg").write_bytes(b"no picture" if number % 97 == 0 else some[number % 50])
+        data = b"no picture" if number % 97 == 0 else some[number % 50] + number.to_bytes(4, "big")
+        (place / f"{number:05d}.jpg").write_bytes(data)
     return tmp_path / "pictures"
 
 
